@@ -1,0 +1,295 @@
+"""The records that flow between rooms: frozen, numpy only, unknown is `None`.
+
+Times are seconds from the start of the audio; arrays of audio are float32 `[channels, n]` in
+[-1, 1]; scores are probabilities that sum to one over a label space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voicetone.errors import AudioError
+
+Floats = NDArray[np.float32]
+
+EMOTIONS = (
+    "anger",
+    "happiness",
+    "sadness",
+    "neutral",
+    "fear",
+    "disgust",
+    "surprise",
+    "boredom",
+    "calm",
+)
+SENTIMENTS = ("positive", "neutral", "negative")
+
+# What the shared corpora and MELD's double labels agree on; surprise goes both ways and so has
+# no sentiment, boredom is negative only where a recipe asks for it.
+EMOTION_TO_SENTIMENT: Mapping[str, str] = {
+    "anger": "negative",
+    "disgust": "negative",
+    "fear": "negative",
+    "sadness": "negative",
+    "happiness": "positive",
+    "neutral": "neutral",
+    "calm": "neutral",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Waveform:
+    """Samples and their rate, inseparable.
+
+    Args:
+        samples: float32 `[channels, n]`, full scale is ±1.
+        sample_rate: Hz.
+
+    Raises:
+        AudioError: the array is not two-dimensional or not finite.
+    """
+
+    samples: Floats
+    sample_rate: int
+
+    def __post_init__(self) -> None:
+        if self.samples.ndim != 2:
+            raise AudioError("a waveform is [channels, n]: give a two-dimensional array")
+        if not np.isfinite(self.samples).all():
+            raise AudioError("the audio holds NaN or infinite samples: repair or re-export it")
+
+    @property
+    def channels(self) -> int:
+        return int(self.samples.shape[0])
+
+    @property
+    def duration(self) -> float:
+        """Seconds."""
+        return self.samples.shape[1] / self.sample_rate
+
+    def mono(self) -> Waveform:
+        """The mean of all channels, `[1, n]`."""
+        return Waveform(self.samples.mean(axis=0, keepdims=True), self.sample_rate)
+
+    def resample(self, sample_rate: int) -> Waveform:
+        """The same audio at another rate (soxr, quality HQ)."""
+        if sample_rate == self.sample_rate:
+            return self
+        import soxr
+
+        out = soxr.resample(self.samples.T, self.sample_rate, sample_rate, quality="HQ")
+        return Waveform(np.ascontiguousarray(out.T, dtype=np.float32), sample_rate)
+
+    def slice(self, start: float, end: float) -> Waveform:
+        """The audio between two times in seconds, cut at the ends of the recording."""
+        first, last = round(max(start, 0.0) * self.sample_rate), round(end * self.sample_rate)
+        return Waveform(self.samples[:, first:last], self.sample_rate)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSpace:
+    """A name (`emotion`, `sentiment`) and its labels in the order of a model's outputs."""
+
+    name: str
+    labels: tuple[str, ...]
+
+    def index(self, label: str) -> int:
+        return self.labels.index(label)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of audio, in seconds."""
+
+    start: float
+    end: float
+    label: str = "speech"
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """One labelled stretch of audio. Labels are voicetone's words, `label_raw` the corpus's."""
+
+    id: str
+    audio: Path
+    corpus: str
+    speaker: str | None = None
+    start: float = 0.0
+    end: float | None = None
+    channel: int | None = None
+    emotion: str | None = None
+    label_raw: str | None = None
+    sentiment: str | None = None
+    arousal: float | None = None
+    valence: float | None = None
+    dominance: float | None = None
+    votes: Mapping[str, float] | None = None
+    transcript: str | None = None
+    sentence: str | None = None
+    language: str | None = None
+    sex: str | None = None
+    age: float | None = None
+    session: str | None = None
+    duration: float | None = None
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a model says of one stretch of audio: scores per label space, speech probability."""
+
+    model: str
+    start: float
+    end: float
+    scores: Mapping[str, Mapping[str, float]]
+    speech: float | None = None
+
+
+Scores = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One analysed window of a channel.
+
+    `speech_seconds` are the seconds of active speech in the window's newest part, the seconds
+    that this window alone stands for. Without speech there are no scores.
+    """
+
+    start: float
+    end: float
+    speech: bool
+    speech_seconds: float
+    sentiment: Scores | None
+    emotion: Scores | None
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """Tone over the newest 30 s of active speech, as it stood at `end`."""
+
+    end: float
+    label: str | None
+    sentiment: Scores | None
+    emotion: Scores | None
+
+
+@dataclass(frozen=True, slots=True)
+class Overall:
+    """Tone over the whole channel. `label` is None without speech or with low confidence."""
+
+    speech_seconds: float
+    label: str | None
+    confidence: float | None
+    sentiment: Scores | None
+    emotion: Scores | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelResult:
+    """All that one channel gave. `speech` are its turns of active speech."""
+
+    channel: int
+    name: str | None
+    flags: tuple[str, ...]
+    windows: tuple[Window, ...]
+    current: tuple[Current, ...]
+    overall: Overall
+    speech: tuple[Segment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FileResult:
+    """The analysis of one recording.
+
+    `flags`: `short` (under 1 s), `silent` (nothing but zeros), `clipped`, each said of the
+    file when it holds for any analysed channel.
+    """
+
+    file: str
+    duration: float
+    model: str
+    flags: tuple[str, ...]
+    channels: tuple[ChannelResult, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object of `voicetone analyze --json`."""
+        return {
+            "file": self.file,
+            "duration": round(self.duration, 3),
+            "model": self.model,
+            "flags": list(self.flags),
+            "channels": [_channel_dict(c) for c in self.channels],
+        }
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> FileResult:
+        """The record again from its JSON object."""
+        return FileResult(
+            file=data["file"],
+            duration=data["duration"],
+            model=data["model"],
+            flags=tuple(data["flags"]),
+            channels=tuple(_channel_from(c) for c in data["channels"]),
+        )
+
+
+def _scores(scores: Scores | None) -> dict[str, float] | None:
+    return None if scores is None else {k: round(float(v), 4) for k, v in scores.items()}
+
+
+def _channel_dict(c: ChannelResult) -> dict[str, Any]:
+    return {
+        "channel": c.channel,
+        "name": c.name,
+        "flags": list(c.flags),
+        "windows": [
+            {
+                "start": round(w.start, 3),
+                "end": round(w.end, 3),
+                "speech": w.speech,
+                "speech_seconds": round(w.speech_seconds, 3),
+                "sentiment": _scores(w.sentiment),
+                "emotion": _scores(w.emotion),
+            }
+            for w in c.windows
+        ],
+        "current": [
+            {
+                "end": round(x.end, 3),
+                "label": x.label,
+                "sentiment": _scores(x.sentiment),
+                "emotion": _scores(x.emotion),
+            }
+            for x in c.current
+        ],
+        "overall": {
+            "speech_seconds": round(c.overall.speech_seconds, 3),
+            "label": c.overall.label,
+            "confidence": None
+            if c.overall.confidence is None
+            else round(c.overall.confidence, 4),
+            "sentiment": _scores(c.overall.sentiment),
+            "emotion": _scores(c.overall.emotion),
+        },
+        "speech": [[round(s.start, 3), round(s.end, 3)] for s in c.speech],
+    }
+
+
+def _channel_from(c: Mapping[str, Any]) -> ChannelResult:
+    return ChannelResult(
+        channel=c["channel"],
+        name=c["name"],
+        flags=tuple(c["flags"]),
+        windows=tuple(Window(**w) for w in c["windows"]),
+        current=tuple(Current(**x) for x in c["current"]),
+        overall=Overall(**c["overall"]),
+        speech=tuple(Segment(start, end) for start, end in c["speech"]),
+    )
