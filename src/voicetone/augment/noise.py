@@ -1,0 +1,40 @@
+"""Additive noise at a drawn signal-to-noise ratio."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from voicetone.types import Floats, Waveform
+
+
+def noise(
+    wave: Waveform,
+    rng: np.random.Generator,
+    noises: Sequence[Floats],
+    snr_low: float = 0.0,
+    snr_high: float = 15.0,
+) -> Waveform:
+    """A noise drawn from `noises` (each `[n]`, same rate) added at `snr_low`–`snr_high` dB."""
+    sound = noises[int(rng.integers(len(noises)))]
+    return mixed(wave, np.roll(sound, int(rng.integers(len(sound)))), rng.uniform(snr_low, snr_high))
+
+
+def mixed(wave: Waveform, sound: Floats, snr: float) -> Waveform:
+    """The audio with a noise `[n]`, repeated as needed, at `snr` dB against its loud frames.
+
+    The speech level is that of the loudest half of 25 ms frames: pauses don't count.
+    """
+    sound = np.resize(sound, wave.samples.shape[1])
+    power = _active_power(wave.samples.mean(axis=0), wave.sample_rate)
+    level = np.sqrt(power / (_active_power(sound, wave.sample_rate) + 1e-12) * 10 ** (-snr / 10))
+    return Waveform(wave.samples + np.float32(level) * sound, wave.sample_rate)
+
+
+def _active_power(samples: Floats, rate: int) -> float:
+    frame = rate // 40
+    if len(samples) < 2 * frame:
+        return float((samples**2).mean()) if len(samples) else 0.0
+    powers = (samples[: len(samples) // frame * frame].reshape(-1, frame) ** 2).mean(axis=1)
+    return float(np.sort(powers)[len(powers) // 2 :].mean())

@@ -1,0 +1,1 @@
+"""Readers: a corpus folder becomes a `Manifest` of `Utterance`s with provenance."""

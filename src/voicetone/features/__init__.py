@@ -1,0 +1,1 @@
+"""What models hear: features of audio at 16 kHz."""
