@@ -69,11 +69,8 @@ def speak(turn: Turn, folder: Path) -> NDArray[np.float32]:
     """One turn as float32 `[n]` at `RATE`, without the quiet around it."""
     ssml, wav = folder / "turn.ssml", folder / "turn.wav"
     ssml.write_text(f"<speak><prosody {turn.prosody}>{turn.text}</prosody></speak>")
-    subprocess.run(
-        ["espeak-ng", "-m", "-v", VOICES[turn.party], "-a", str(AMPLITUDE)]
-        + ["-f", str(ssml), "-w", str(wav)],
-        check=True,
-    )
+    command = ["espeak-ng", "-m", "-v", VOICES[turn.party], "-a", str(AMPLITUDE)]
+    subprocess.run([*command, "-f", str(ssml), "-w", str(wav)], check=True)
     samples, rate = soundfile.read(wav, dtype="float32")
     if np.abs(samples).max() > 0.99:
         raise SystemExit(f"a turn clips, lower AMPLITUDE: {turn.text}")
