@@ -24,7 +24,7 @@ def _needs_program(name: str) -> Path:
 
 @pytest.fixture(scope="session")
 def needs_program() -> Callable[[str], Path]:
-    """`needs_program("chromium")`: its path; without it the test skips, or fails where CI says so."""
+    """`needs_program("chromium")`: its path; without it the test skips or, in CI, fails."""
     return _needs_program
 
 
