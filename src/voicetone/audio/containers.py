@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 import struct
+from dataclasses import dataclass
 from typing import BinaryIO
 
+SLOPPY_BYTES = 64  # some writers count the header in
 MAX_CHUNKS = 1_000  # chunks looked at before the audio; real files have a dozen
 TAIL_BYTES = 128 * 1024  # holds the last Ogg page, which is under 64 KiB, and some junk
 MP3_HEAD_BYTES = 256  # holds an MP3's first frame header, side information and Xing header
@@ -17,37 +19,46 @@ MP3_HEAD_BYTES = 256  # holds an MP3's first frame header, side information and 
 _W64_DATA = b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
 
 
-def promised_end(file: BinaryIO, size: int) -> int | None:
-    """The byte at which the audio in `file` ends by the file's own account.
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How far a file's audio reaches by the file's own account.
 
-    Args:
-        file: seekable, positioned anywhere; left anywhere.
-        size: bytes in the file.
-
-    Returns:
-        An offset, beyond `size` in a truncated file; None where the file doesn't say (a recorder
-        that wrote to a pipe couldn't know), or in a container not known here.
+    Attributes:
+        end: byte offset of its end; None where the file doesn't say (a recorder that wrote to a
+            pipe couldn't know), or in a container not known here.
+        truncated: what is missing, in words; None in a whole file.
     """
+
+    end: int | None
+    truncated: str | None = None
+
+
+def extent(file: BinaryIO, size: int) -> Extent:
+    """The extent of the audio in a file of `size` bytes, which is left at any position."""
     file.seek(0)
     head = file.read(12)
     form, kind = head[:4], head[8:]
-    if form in (b"RIFF", b"RF64", b"BW64") and kind == b"WAVE":
-        return _riff_end(file, "<")
-    if form == b"RIFX" and kind == b"WAVE":
-        return _riff_end(file, ">")
-    if form == b"FORM" and kind in (b"AIFF", b"AIFC"):
-        return _chunk_end(file, b"SSND", ">")
-    if form == b"riff":
-        return _w64_end(file)
-    if form == b".snd":
-        return _au_end(head)
-    if head[:7] == b"NIST_1A":
-        return _nist_end(file)
     if form == b"OggS":
-        return _ogg_end(file, size)
-    if head[:3] == b"ID3" or (len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0):
-        return _mp3_end(file)
-    return None
+        return _ogg_extent(file, size)
+    if form in (b"RIFF", b"RF64", b"BW64") and kind == b"WAVE":
+        end = _riff_end(file, "<")
+    elif form == b"RIFX" and kind == b"WAVE":
+        end = _riff_end(file, ">")
+    elif form == b"FORM" and kind in (b"AIFF", b"AIFC"):
+        end = _chunk_end(file, b"SSND", ">")
+    elif form == b"riff":
+        end = _w64_end(file)
+    elif form == b".snd":
+        end = _au_end(head)
+    elif head[:7] == b"NIST_1A":
+        end = _nist_end(file)
+    elif head[:3] == b"ID3" or (len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0):
+        end = _mp3_end(file)
+    else:
+        end = None
+    if end is not None and end > size + SLOPPY_BYTES:
+        return Extent(end, f"{size} of {end} bytes are there")
+    return Extent(end)
 
 
 def _chunk_end(file: BinaryIO, wanted: bytes, order: str) -> int | None:
@@ -113,19 +124,23 @@ def _nist_end(file: BinaryIO) -> int | None:
         return None
 
 
-def _ogg_end(file: BinaryIO, size: int) -> int | None:
-    """The end of the last page that begins in the file."""
+def _ogg_extent(file: BinaryIO, size: int) -> Extent:
+    """Ogg tells no length: its last page must be whole and, unless it is marked as the last one,
+    at the end of the file. (Recorders that are stopped leave the mark out.)"""
     offset = max(0, size - TAIL_BYTES)
     file.seek(offset)
     tail = file.read(TAIL_BYTES)
     at = tail.rfind(b"OggS\0")
     if at < 0:
-        return None
-    segments = tail[at + 26 : at + 27]
-    table = tail[at + 27 : at + 27 + segments[0]] if segments else b""
-    if not segments or len(table) < segments[0]:
-        return size + 1  # not even the page's header is complete
-    return offset + at + 27 + len(table) + sum(table)
+        return Extent(None, f"no audio in its last {TAIL_BYTES // 1024} KiB")
+    page = tail[at:]
+    lengths = page[27 : 27 + page[26]] if len(page) > 26 else b""
+    end = offset + at + 27 + len(lengths) + sum(lengths)
+    if len(page) < 27 or len(lengths) < page[26] or end > size:
+        return Extent(None, "it ends inside a page")
+    if end < size and not page[5] & 4:
+        return Extent(None, "what follows its last page is no audio")
+    return Extent(end)
 
 
 def _mp3_end(file: BinaryIO) -> int | None:
@@ -134,9 +149,9 @@ def _mp3_end(file: BinaryIO) -> int | None:
     head = file.read(10)
     start = 0
     if head[:3] == b"ID3" and len(head) == 10:
-        start = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(
-            head[6:], (21, 14, 7, 0), strict=True
-        ))
+        for byte in head[6:]:  # seven bits in each
+            start = start << 7 | byte & 0x7F
+        start += 10
     file.seek(start)
     frame = file.read(MP3_HEAD_BYTES)
     at = max(frame.find(b"Xing"), frame.find(b"Info"))

@@ -15,8 +15,8 @@ from typing import Any, BinaryIO, Literal, Protocol, get_args
 import numpy as np
 
 from voicetone.audio import telephony
-from voicetone.audio.containers import promised_end
-from voicetone.audio.find import RAW_SUFFIXES, STDIN, display, no_audio_inside
+from voicetone.audio.containers import extent
+from voicetone.audio.find import RAW_SUFFIXES, STDIN, display, is_folder, no_audio_inside
 from voicetone.audio.resample import check_limits
 from voicetone.errors import AudioError, UsageError
 from voicetone.types import Floats, Waveform
@@ -29,9 +29,8 @@ SPOOL_BYTES = 2 * 2**30  # of a container from a pipe, which is kept in a tempor
 COPY_BYTES = 2**20
 
 _NO_LENGTH = 2**62  # frames; libsndfile's word for a stream that doesn't tell
-_SLOPPY_BYTES = 64  # some writers count the header in
-_MP3_SLACK = 2 * 1152  # frames: how far off the ends mpg123 may be
-_LENGTH_GUESSED = frozenset({"MP3"})  # without a Xing header it is reckoned from the file's size
+_MP3_SLACK = 2 * 1152  # frames: how far off its length mpg123 may be at the ends
+_IMPOSSIBLE_HEADER = 24  # libsndfile's code
 
 _DECODERS: dict[str, tuple[int, Callable[[Any], Floats]]] = {
     "s16le": (2, telephony.s16le_decode),
@@ -181,9 +180,9 @@ def open_audio(path: Path | str, raw: RawFormat | None = None) -> AudioSource:
         AudioError: it is missing, unreadable, empty, truncated, no audio, or outside the limits
             on rate and channels. The message is one line: which file, what is wrong, what to do.
     """
-    name = "standard input" if str(path) == "-" else display(path)
+    name = "standard input" if Path(path) == STDIN else display(path)
     with ExitStack() as stack:
-        file, size = _open(path, name, stack)
+        file, size = _open(Path(path), name, stack)
         if raw is not None:
             source = _open_raw(name, file, size, raw, stack)
         else:
@@ -201,17 +200,17 @@ def read_audio(path: Path | str, raw: RawFormat | None = None) -> Waveform:
         return Waveform(np.concatenate(blocks, axis=1), source.rate)
 
 
-def _open(path: Path | str, name: str, stack: ExitStack) -> tuple[BinaryIO, int | None]:
+def _open(path: Path, name: str, stack: ExitStack) -> tuple[BinaryIO, int | None]:
     """An open file and its size in bytes; None for a pipe."""
-    if str(path) == str(STDIN):
+    if path == STDIN:
         if sys.stdin is None:
             raise AudioError(f"{name}: there is none: name a file")
         return sys.stdin.buffer, None
     try:
-        if os.path.isdir(path):
-            os.listdir(path)
+        if is_folder(path):
+            next(path.iterdir(), None)  # raises where it must not be read
             raise AudioError(f"{name}: {no_audio_inside()}")
-        file = stack.enter_context(open(path, "rb"))  # noqa: SIM115 - closed with the source
+        file = stack.enter_context(path.open("rb"))  # noqa: SIM115 - closed with the source
         status = os.fstat(file.fileno())
     except (OSError, ValueError) as error:
         raise _unopened(name, error) from error
@@ -251,7 +250,7 @@ def _spool(stream: BinaryIO, name: str, stack: ExitStack) -> tuple[BinaryIO, int
         ) from error
     if not size:
         raise AudioError(f"{name}: empty, 0 bytes: check what was to write to it")
-    return file, size  # type: ignore[return-value]
+    return file, size
 
 
 class _ContainerReader:
@@ -286,10 +285,10 @@ def _open_container(name: str, file: BinaryIO, size: int, stack: ExitStack) -> A
         def seekable(self) -> bool:
             return False
 
-    end = promised_end(file, size)
-    if end is not None and end > size + _SLOPPY_BYTES:
+    reach = extent(file, size)
+    if reach.truncated:
         raise AudioError(
-            f"{name}: truncated, {size} of {end} bytes are there: copy it again, "
+            f"{name}: truncated, {reach.truncated}: copy it again, "
             "or keep what is there with ffmpeg -i IN OUT.wav"
         )
     file.seek(0)
@@ -306,10 +305,10 @@ def _open_container(name: str, file: BinaryIO, size: int, stack: ExitStack) -> A
         raise AudioError(f"{name}: {error}") from None
     if sound.frames == 0:
         raise AudioError(f"{name}: no samples in it, a header only: record or export it again")
-    told = 0 < sound.frames < _NO_LENGTH
-    exact = told and (sound.format not in _LENGTH_GUESSED or end is not None)
+    # An MP3 stream without a Xing header has a length that is reckoned from the file's size.
+    told = 0 < sound.frames < _NO_LENGTH and (sound.format != "MP3" or reach.end is not None)
     frames = int(sound.frames) if told else None
-    reader = _ContainerReader(name, sound, rate, frames if exact else None)
+    reader = _ContainerReader(name, sound, rate, frames)
     return AudioSource(name, rate, channels, frames, reader, stack)
 
 
@@ -329,8 +328,10 @@ def _unread(name: str, error: Any) -> str:
     if error.code == 1 and suffix in RAW_SUFFIXES:
         return "headerless audio: say what it is with --encoding, --rate and --channels"
     if error.code == 1:
-        return "no audio that can be read: convert it, e.g. ffmpeg -i IN OUT.wav"
-    return f"a damaged header ({_reason(error)}): copy it again or convert it with ffmpeg"
+        return "no sound file that can be read: convert it, e.g. ffmpeg -i IN OUT.wav"
+    if error.code == _IMPOSSIBLE_HEADER:
+        return "its header gives an impossible rate or number of channels: export it again"
+    return f"damaged or truncated ({_reason(error)}): copy it again or convert it with ffmpeg"
 
 
 def _reason(error: Exception) -> str:

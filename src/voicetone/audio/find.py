@@ -13,15 +13,17 @@ from voicetone.errors import AudioError
 STDIN = Path("-")
 
 # What libsndfile reads, by the names that people give it.
-AUDIO_SUFFIXES = frozenset(
-    ".wav .wave .bwf .rf64 .w64 .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .caf .au .snd .sph"
-    " .nist .voc .8svx .iff .ircam .sf".split()
-)
+# fmt: off
+AUDIO_SUFFIXES = frozenset({
+    ".wav", ".wave", ".bwf", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif",
+    ".aiff", ".aifc", ".caf", ".au", ".snd", ".sph", ".nist", ".voc", ".8svx", ".iff", ".ircam",
+})
 # Headerless audio, which only a `RawFormat` makes readable.
-RAW_SUFFIXES = frozenset(
-    ".raw .pcm .s16 .s16le .sw .sln .sln16 .ul .ulaw .mulaw .pcmu .al .alaw .pcma .g711u .g711a"
-    " .g711".split()
-)
+RAW_SUFFIXES = frozenset({
+    ".raw", ".pcm", ".s16", ".s16le", ".sw", ".sln", ".sln16", ".ul", ".ulaw", ".mulaw", ".pcmu",
+    ".al", ".alaw", ".pcma", ".g711", ".g711u", ".g711a",
+})
+# fmt: on
 
 
 def find_audio(paths: Sequence[str], *, raw: bool = False) -> list[Path]:
@@ -48,7 +50,7 @@ def find_audio(paths: Sequence[str], *, raw: bool = False) -> list[Path]:
     seen: set[str] = set()
     for name in _expanded(paths):
         path = _path(name)
-        if path == STDIN or not path.is_dir():
+        if path == STDIN or not is_folder(path):
             files = [path]
         else:
             known = len(seen)
@@ -78,11 +80,26 @@ def display(path: str | Path) -> str:
     )
 
 
-def natural_key(name: str) -> tuple[list[tuple[int, str]], str]:
+NaturalKey = list[tuple[int, str]]
+
+
+def natural_key(name: str) -> tuple[NaturalKey, NaturalKey, str]:
     """Sorts call.wav, call2.wav, call10.wav in this order, whatever the case."""
-    parts = re.split(r"([0-9]+)", os.path.splitext(name)[0])  # words at even places, numbers at odd
-    key = [(int(part), part) if i % 2 else (0, part.casefold()) for i, part in enumerate(parts)]
-    return key, name
+    stem = name.rpartition(".")[0] or name
+    return _words_and_numbers(stem), _words_and_numbers(name), name
+
+
+def _words_and_numbers(text: str) -> NaturalKey:
+    parts = re.split(r"([0-9]+)", text)  # words at even places, numbers at odd ones
+    return [(int(part), part) if i % 2 else (0, part.casefold()) for i, part in enumerate(parts)]
+
+
+def is_folder(path: Path) -> bool:
+    """As `Path.is_dir`, but False where the answer is forbidden."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _path(name: str) -> Path:
@@ -94,7 +111,7 @@ def _path(name: str) -> Path:
 def _expanded(paths: Sequence[str]) -> Iterator[str]:
     for name in paths:
         if name != "-" and glob.has_magic(name) and not os.path.lexists(name):
-            matches = sorted(glob.glob(name, recursive=True), key=natural_key)
+            matches = sorted(glob.glob(name, recursive=True), key=natural_key)  # noqa: PTH207
             yield from matches or [name]
         else:
             yield name
@@ -107,7 +124,7 @@ def _search(folder: Path, suffixes: frozenset[str], seen: set[str]) -> list[Path
         return []
     seen.add(real)
     try:
-        names = sorted(os.listdir(folder), key=natural_key)
+        names = sorted((path.name for path in folder.iterdir()), key=natural_key)
     except OSError:
         return [folder]  # whose line `open_audio` will give
     files: list[Path] = []
@@ -115,7 +132,7 @@ def _search(folder: Path, suffixes: frozenset[str], seen: set[str]) -> list[Path
         if name.startswith("."):
             continue
         path = folder / name
-        if path.is_dir():
+        if is_folder(path):
             files += _search(path, suffixes, seen)
         elif path.suffix.lower() in suffixes:
             files.append(path)

@@ -36,7 +36,8 @@ def mulaw_encode(samples: Floats) -> Bytes:
     """
     x = _samples(samples)
     steps = np.minimum(np.floor(np.abs(x) * 8192), 8191).astype(np.int32)
-    return _MULAW_CODES[steps] & np.where(np.signbit(x), np.uint8(0x7F), np.uint8(0xFF))
+    codes: Bytes = _MULAW_CODES[steps] & np.where(np.signbit(x), np.uint8(0x7F), np.uint8(0xFF))
+    return codes
 
 
 def alaw_encode(samples: Floats) -> Bytes:
@@ -49,8 +50,9 @@ def alaw_encode(samples: Floats) -> Bytes:
     """
     x = _samples(samples)
     steps = np.where(x < 0, np.ceil(-x * 4096) - 1, np.floor(x * 4096))
-    codes = _ALAW_CODES[np.minimum(steps, 4095).astype(np.int32)]
-    return codes & np.where(x < 0, np.uint8(0x7F), np.uint8(0xFF))
+    codes: Bytes = _ALAW_CODES[np.minimum(steps, 4095).astype(np.int32)]
+    codes &= np.where(x < 0, np.uint8(0x7F), np.uint8(0xFF))
+    return codes
 
 
 def s16le_decode(data: Coded) -> Floats:
@@ -61,7 +63,9 @@ def s16le_decode(data: Coded) -> Floats:
     """
     if len(data) % 2:
         raise AudioError("16-bit audio of an odd number of bytes: send whole samples")
-    return np.frombuffer(data, dtype="<i2").astype(np.float32) / np.float32(32768)
+    samples = np.frombuffer(data, dtype="<i2").astype(np.float32)
+    samples /= 32768
+    return samples
 
 
 def s16le_encode(samples: Floats) -> bytes:
@@ -100,7 +104,8 @@ def _alaw_values() -> Floats:
     code = np.arange(256) ^ 0x55  # transmitted with its even bits inverted
     segment, step = code >> 4 & 7, code & 15
     size = np.where(segment == 0, 2 * step + 1, (2 * step + _BIAS) << np.maximum(segment - 1, 0))
-    return (np.where(code & 0x80, 1.0, -1.0) * size / 4096).astype(np.float32)
+    values: Floats = (np.where(code & 0x80, 1.0, -1.0) * size / 4096).astype(np.float32)
+    return values
 
 
 def _mulaw_codes() -> Bytes:
@@ -115,7 +120,8 @@ def _alaw_codes() -> Bytes:
     size = np.arange(4096)
     segment = np.maximum(np.floor(np.log2(np.maximum(size, 1))).astype(np.int64) - 4, 0)
     step = size >> np.maximum(segment, 1) & 15
-    return ((segment << 4 | step | 0x80) ^ 0x55).astype(np.uint8)
+    codes: Bytes = ((segment << 4 | step | 0x80) ^ 0x55).astype(np.uint8)
+    return codes
 
 
 _MULAW_VALUES = _mulaw_values()
