@@ -1,0 +1,153 @@
+"""`voicetone models`: which models there are, what one is, and whether it is unharmed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from voicetone.cli.output import complain, say
+from voicetone.errors import BundleError
+
+if TYPE_CHECKING:
+    from voicetone.pretrained import BundleSpec
+
+models = typer.Typer(name="models", help="List, describe and verify model bundles.")
+
+
+@models.callback(invoke_without_command=True)
+def _models(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
+
+
+@models.command("list")
+def list_models() -> None:
+    """List the installed models."""
+    from voicetone.pretrained import installed, verify
+
+    found = installed()
+    if not found:
+        complain("no model is installed: install voicetone-tone-small, or give --model a folder")
+        return
+    damaged = False
+    for name, folder in found.items():
+        try:
+            spec = verify(folder)
+        except BundleError as error:
+            damaged = True
+            complain(str(error))
+            continue
+        size = megabytes(spec)
+        say(f"{name}  {spec.version}  {size:.1f} MB  {spec.licence}  {folder}\n")
+    if damaged:
+        raise typer.Exit(BundleError.exit_code)
+
+
+@models.command("info")
+def info(
+    model: Annotated[
+        str | None, typer.Argument(metavar="NAME|PATH", help="The default model without one.")
+    ] = None,
+) -> None:
+    """Say what a model is: card, licences, training data, metrics, size and cost."""
+    from voicetone.pretrained import verify
+    from voicetone.pretrained.bundle import find
+
+    folder = find(model)
+    say("".join(f"{line}\n" for line in _describe(verify(folder), folder)))
+
+
+@models.command("verify")
+def verify_models(
+    model: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME|PATH", help="All installed models without one."),
+    ] = None,
+) -> None:
+    """Check every file of a model against its hash."""
+    from voicetone.pretrained import installed, verify
+
+    failed = False
+    names = model or list(installed())
+    if not names:
+        raise BundleError("no model is installed: install voicetone-tone-small or name a folder")
+    for name in names:
+        try:
+            spec = verify(name)
+        except BundleError as error:
+            failed = True
+            complain(str(error))
+        else:
+            say(f"{name}: {spec.id} is as it was made ({len(spec.files)} files)\n")
+    if failed:
+        raise typer.Exit(BundleError.exit_code)
+
+
+def megabytes(spec: BundleSpec) -> float:
+    """Size of the bundle's files in MB (10⁶ bytes)."""
+    return sum(file.bytes for file in spec.files.values()) / 1e6
+
+
+def _describe(spec: BundleSpec, folder: Path) -> Iterator[str]:
+    yield f"{spec.id}  ({folder})"
+    yield spec.notice
+    yield ""
+    rows: dict[str, str] = {
+        "created": spec.created,
+        "licence": spec.licence,
+        "sentiment": ", ".join(spec.label_spaces.sentiment),
+        "emotion": ", ".join(spec.label_spaces.emotion),
+        "windows": f"{spec.window_seconds:g} s every {spec.hop_seconds:g} s at "
+        f"{spec.sample_rate} Hz",
+        "parameters": f"{spec.parameters:,}",
+        "multiply-adds": f"{spec.mac_per_second:,} per second of audio",
+        "size": f"{megabytes(spec):.2f} MB",
+        "not sure under": f"{spec.dont_know.sentiment:g}",
+    }
+    for name, file in spec.files.items():
+        rows[name] = f"{file.bytes:,} bytes, SHA-256 {file.sha256}"
+    for key, value in rows.items():
+        yield f"{key:<15} {value}"
+    yield from _training(spec)
+    if spec.dont_know.curve:
+        yield ""
+        yield "Sure from this probability: share of windows labelled, accuracy on them"
+        for threshold, coverage, accuracy in spec.dont_know.curve:
+            yield f"  {threshold:.2f}  {coverage:6.1%}  {accuracy:6.1%}"
+    if spec.metrics:
+        yield ""
+        yield "Metrics"
+        yield from _tree(spec.metrics, 1)
+    if spec.attribution:
+        yield ""
+        yield "Attribution"
+        yield from (f"  {line}" for line in spec.attribution)
+    yield ""
+    yield spec.card.rstrip()
+
+
+def _training(spec: BundleSpec) -> Iterator[str]:
+    if not spec.training:
+        return
+    yield ""
+    yield "Training data"
+    for corpus in spec.training:
+        note = f": {corpus.note}" if corpus.note else ""
+        yield (
+            f"  {corpus.corpus}  {corpus.utterances:,} utterances, {corpus.hours:.1f} h, "
+            f"{corpus.licence}{note}"
+        )
+
+
+def _tree(values: Mapping[str, Any], depth: int) -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield f"{'  ' * depth}{key}"
+            yield from _tree(value, depth + 1)
+        else:
+            text = f"{value:.4g}" if isinstance(value, float) else str(value)
+            yield f"{'  ' * depth}{key}: {text}"

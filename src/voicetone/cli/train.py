@@ -1,0 +1,35 @@
+"""`voicetone train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from voicetone.cli.output import say
+from voicetone.errors import MissingExtraError, UsageError
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE.toml", help="One experiment.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="Values that differ from the recipe's."),
+    ] = None,
+) -> None:
+    """Train the model that a recipe describes."""
+    values = overrides or []
+    for value in values:
+        if "=" not in value.lstrip("="):
+            raise UsageError(f"{value}: not of the form key=value, as in epochs=3")
+    if not recipe.is_file():
+        raise UsageError(f"{recipe}: no such recipe: name a .toml file")
+    try:
+        from voicetone.training import run
+    except ImportError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing == "voicetone":
+            raise
+        raise MissingExtraError(f"voicetone train ({missing})", "train") from error
+    say(f"{run.train(recipe, values)}\n")
