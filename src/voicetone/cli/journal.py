@@ -11,7 +11,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -98,13 +98,15 @@ class Journal:
         if self.path is None:
             return tempfile.TemporaryFile()
         try:
-            out = self.path.open("a+b")
-            _lock(out, self.path)
-            if fresh:
-                out.truncate(0)
-            end = self._read(out)
-            if end < out.seek(0, os.SEEK_END):
-                out.truncate(end)  # the half line of a killed run
+            with ExitStack() as stack:
+                out = stack.enter_context(self.path.open("a+b"))
+                _lock(out, self.path)
+                if fresh:
+                    out.truncate(0)
+                end = self._read(out)
+                if end < out.seek(0, os.SEEK_END):
+                    out.truncate(end)  # the half line of a killed run
+                stack.pop_all()
         except OSError as error:
             raise OutputError(
                 f"{self.path}: can't be written ({error.strerror or error}): choose another place"

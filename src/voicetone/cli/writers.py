@@ -205,7 +205,8 @@ def _number(seconds: float) -> str:
 
 
 def _quoted(text: str) -> str:
-    return '"' + _one_line(text).replace('"', '""') + '"'
+    # Praat doubles a quotation mark inside a string, which not every reader knows.
+    return '"' + _one_line(text).replace('"', "'") + '"'
 
 
 def _one_line(text: str) -> str:
