@@ -1,0 +1,1 @@
+"""Judging tables of predictions, and showing an analysed call to a reader."""

@@ -1,0 +1,272 @@
+"""The geometry of a channel's pictures: times and scores → SVG paths with a bounded number of points.
+
+Horizontal units are `WIDTH` for the whole recording, vertical ones `HEIGHT` for a picture; the
+page stretches them to the room there is. Text is placed in per cent, so it is not stretched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from voicetone.evaluation.call_words import clock, newest_parts
+from voicetone.types import SENTIMENTS, ChannelResult, Current, Floats, Scores, Segment, Window
+
+WIDTH = 4000
+HEIGHT = 1000
+MOST_COLUMNS = 600
+MOST_BINS = 1200
+LEVELS = 10  # steps of shade in the heat map
+MOST_TICKS = 9
+_STEPS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)  # s
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One upright slice of a picture, `start` to `end` in s; scores are None without speech."""
+
+    start: float
+    end: float
+    speech_seconds: float
+    sentiment: Scores | None
+    emotion: Scores | None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A stretch of the label strip: place and width in per cent; `label` None is not known."""
+
+    left: float
+    width: float
+    label: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A mark of the time axis."""
+
+    left: float
+    text: str
+    anchor: str
+    minor: bool
+
+
+def columns(windows: Sequence[Window], duration: float, most: int = MOST_COLUMNS) -> list[Column]:
+    """The windows as slices that tile the recording, each standing for its newest part.
+
+    More than `most` are merged evenly, scores weighted by the seconds of speech behind them.
+    """
+    parts = newest_parts(windows, duration)
+    size = max(1, -(-len(parts) // most))
+    found = []
+    for first in range(0, len(parts), size):
+        group = parts[first : first + size]
+        spoken = [w for w, _, _ in group if w.sentiment is not None]
+        found.append(
+            Column(
+                start=group[0][1],
+                end=group[-1][2],
+                speech_seconds=sum(w.speech_seconds for w, _, _ in group),
+                sentiment=_mean([(w.sentiment, w.speech_seconds) for w in spoken]),
+                emotion=_mean([(w.emotion, w.speech_seconds) for w in spoken]),
+            )
+        )
+    return found
+
+
+def bands(slices: Sequence[Column], duration: float) -> dict[str, str]:
+    """The stacked sentiments: per label the path of its band, positive at the top.
+
+    Each band is drawn from the foot of the picture, to be painted in this order (negative,
+    neutral, positive hang from the top and cover one another), so no seam shows between them.
+    """
+    paths: dict[str, list[str]] = {"negative": [], "neutral": [], "positive": []}
+    for run in _runs(slices):
+        shares = [_shares(column) for column in run]
+        floors = {
+            "negative": [1.0] * len(run),
+            "neutral": [share[0] + share[1] for share in shares],
+            "positive": [share[0] for share in shares],
+        }
+        for label, floor in floors.items():
+            paths[label].append(_hanging(run, floor, duration))
+    return {label: "".join(parts) for label, parts in paths.items()}
+
+
+def heat(slices: Sequence[Column], emotions: Sequence[str], duration: float) -> list[str]:
+    """The heat map: for each shade from 0 to `LEVELS` the path of its cells, one row an emotion."""
+    paths: list[list[str]] = [[] for _ in range(LEVELS + 1)]
+    row = HEIGHT / max(1, len(emotions))
+    for index, emotion in enumerate(emotions):
+        top, foot = round(index * row), round((index + 1) * row)
+        for level, start, end in _level_runs(slices, emotion):
+            left, right = _x(start, duration), _x(end, duration)
+            paths[level].append(f"M{left} {top}H{right}V{foot}H{left}z")
+    return ["".join(path) for path in paths]
+
+
+def balance(currents: Sequence[Current], duration: float) -> str:
+    """Positive minus negative over the last 30 s of speech, as an area around the middle."""
+    points = []
+    previous = 0.0
+    for current in _thinned(currents):
+        sentiment = current.sentiment
+        if sentiment is None:
+            continue
+        value = sentiment.get("positive", 0.0) - sentiment.get("negative", 0.0)
+        points.append((_x((previous + current.end) / 2, duration), value))
+        previous = current.end
+    if not points:
+        return ""
+    middle = HEIGHT // 2
+    end = _x(min(previous, duration), duration)
+    points = [(0, points[0][1]), *points, (end, points[-1][1])]
+    line = "L".join(f"{x} {round(middle * (1 - value))}" for x, value in points)
+    return f"M0 {middle}L{line}V{middle}z"
+
+
+def strip(currents: Sequence[Current], duration: float) -> list[Run]:
+    """The label over the last 30 s of speech, from each new one until the next."""
+    found: list[Run] = []
+    previous = 0.0
+    for current in _thinned(currents):
+        end = min(current.end, duration)
+        left, width = 100 * previous / duration, 100 * (end - previous) / duration
+        if found and found[-1].label == current.label:
+            left, width = found[-1].left, found[-1].width + width
+            found.pop()
+        found.append(Run(round(left, 3), round(width, 3), current.label))
+        previous = end
+    return found
+
+
+def speech(turns: Sequence[Segment], duration: float) -> str:
+    """The speech bar. Turns that a screen could not show apart are drawn as one."""
+    joined: list[list[int]] = []
+    for turn in turns:
+        left, right = _x(turn.start, duration), _x(min(turn.end, duration), duration)
+        right = max(right, left + 1)
+        if joined and left - joined[-1][1] <= 2:
+            joined[-1][1] = max(joined[-1][1], right)
+        else:
+            joined.append([left, right])
+    return "".join(f"M{left} 0H{right}V{HEIGHT}H{left}z" for left, right in joined)
+
+
+def waveform(peaks: Floats) -> str:
+    """The outline of a channel's lowest and highest samples.
+
+    Args:
+        peaks: `[bins, 2]`, least and greatest sample of each bin, full scale ±1.
+    """
+    if not len(peaks):
+        return ""
+    finite = np.nan_to_num(np.asarray(peaks, dtype=np.float32), nan=0.0, posinf=1.0, neginf=-1.0)
+    starts = np.unique(np.linspace(0, len(finite), MOST_BINS, endpoint=False).astype(int))
+    low = np.minimum.reduceat(finite[:, 0], starts).clip(-1, 1)
+    high = np.maximum.reduceat(finite[:, 1], starts).clip(-1, 1)
+    scale = max(float(np.abs([low.min(), high.max()]).max()), 0.05)  # near silence stays flat
+    middle = HEIGHT / 2
+    edges = [round(WIDTH * i / len(starts)) for i in range(len(starts) + 1)]
+    top = [round(middle - middle * float(v) / scale) for v in high]
+    foot = [max(round(middle - middle * float(v) / scale), t + 8) for v, t in zip(low, top, strict=True)]
+    forth = "".join(f"L{x} {y}H{r}" for x, r, y in zip(edges, edges[1:], top, strict=False))
+    back = "".join(
+        f"L{r} {y}H{x}"
+        for x, r, y in reversed(list(zip(edges, edges[1:], foot, strict=False)))
+    )
+    return f"M{forth[1:]}{back}z"
+
+
+def ticks(duration: float) -> list[Tick]:
+    """Marks of the time axis at round times."""
+    step = next((s for s in _STEPS if duration / s <= MOST_TICKS), _STEPS[-1])
+    while duration / step > MOST_TICKS:
+        step *= 2
+    found = []
+    for i in range(int(duration / step + 1e-9) + 1):
+        left = 100 * i * step / duration
+        anchor = "start" if i == 0 else "end" if left > 97 else "middle"
+        text = clock(i * step) if step >= 1 else f"{i * step:g} s"
+        found.append(Tick(round(left, 3), text, anchor, i % 2 == 1))
+    return found
+
+
+def channel_peaks(peaks: Floats, result_channels: Sequence[ChannelResult], index: int) -> Floats:
+    """The peaks `[bins, 2]` of one analysed channel, whether or not all channels have some."""
+    if len(peaks) == len(result_channels):
+        return peaks[index]
+    number = result_channels[index].channel
+    return peaks[number] if number < len(peaks) else peaks[:0].reshape(0, 2)
+
+
+def _x(seconds: float, duration: float) -> int:
+    return min(WIDTH, max(0, round(WIDTH * seconds / duration)))
+
+
+def _mean(scores: Sequence[tuple[Scores | None, float]]) -> Scores | None:
+    known = [(s, max(weight, 1e-6)) for s, weight in scores if s is not None]
+    if not known:
+        return None
+    total = sum(weight for _, weight in known)
+    labels = list(known[0][0])
+    return {label: sum(s.get(label, 0.0) * w for s, w in known) / total for label in labels}
+
+
+def _runs(slices: Iterable[Column]) -> Iterator[list[Column]]:
+    """Slices with speech that follow one another without a gap."""
+    run: list[Column] = []
+    for column in slices:
+        if column.sentiment is not None:
+            run.append(column)
+        elif run:
+            yield run
+            run = []
+    if run:
+        yield run
+
+
+def _shares(column: Column) -> tuple[float, float, float]:
+    values = [max(0.0, (column.sentiment or {}).get(label, 0.0)) for label in SENTIMENTS]
+    total = sum(values) or 1.0
+    positive, neutral, negative = (value / total for value in values)
+    return positive, neutral, negative
+
+
+def _hanging(run: Sequence[Column], floor: Sequence[float], duration: float) -> str:
+    """From the top of the picture down to a line through the middles of the slices."""
+    left, right = _x(run[0].start, duration), _x(run[-1].end, duration)
+    points = [
+        f"{_x((column.start + column.end) / 2, duration)} {round(HEIGHT * value)}"
+        for column, value in zip(run, floor, strict=True)
+    ]
+    line = "L".join([f"{left} {round(HEIGHT * floor[0])}", *points])
+    return f"M{left} 0L{line}L{right} {round(HEIGHT * floor[-1])}V0z"
+
+
+def _level_runs(slices: Sequence[Column], emotion: str) -> Iterator[tuple[int, float, float]]:
+    """Neighbouring slices of one shade as one."""
+    pending: tuple[int, float, float] | None = None
+    for column in slices:
+        if column.emotion is None:
+            if pending:
+                yield pending
+            pending = None
+            continue
+        level = min(LEVELS, max(0, round(LEVELS * column.emotion.get(emotion, 0.0))))
+        if pending and pending[0] == level:
+            pending = (level, pending[1], column.end)
+        else:
+            if pending:
+                yield pending
+            pending = (level, column.start, column.end)
+    if pending:
+        yield pending
+
+
+def _thinned(currents: Sequence[Current]) -> Sequence[Current]:
+    """At most `MOST_COLUMNS` of them, the newest among them."""
+    size = max(1, -(-len(currents) // MOST_COLUMNS))
+    return currents[::-1][::size][::-1]
