@@ -18,7 +18,9 @@ def noise(
 ) -> Waveform:
     """A noise drawn from `noises` (each `[n]`, same rate) added at `snr_low`–`snr_high` dB."""
     sound = noises[int(rng.integers(len(noises)))]
-    return mixed(wave, np.roll(sound, int(rng.integers(len(sound)))), rng.uniform(snr_low, snr_high))
+    return mixed(
+        wave, np.roll(sound, int(rng.integers(len(sound)))), rng.uniform(snr_low, snr_high)
+    )
 
 
 def mixed(wave: Waveform, sound: Floats, snr: float) -> Waveform:

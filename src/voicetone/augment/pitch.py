@@ -15,9 +15,7 @@ def pitch(wave: Waveform, rng: np.random.Generator, semitones: float = 2.0) -> W
     """The audio shifted by up to ±`semitones`, as long as before."""
     shift = 2.0 ** (rng.uniform(-semitones, semitones) / 12.0)
     faster = at_rate(wave, shift)
-    rows = [
-        stretch(row, wave.samples.shape[1], wave.sample_rate) for row in faster.samples
-    ]
+    rows = [stretch(row, wave.samples.shape[1], wave.sample_rate) for row in faster.samples]
     return Waveform(np.stack(rows), wave.sample_rate)
 
 

@@ -39,9 +39,7 @@ CORPORA: Mapping[str, _Corpus] = {
         "CC BY-NC-SA 4.0",
         "Livingstone and Russo, PLoS ONE 13(5), 2018, e0196391",
     ),
-    "nemo": _Corpus(
-        "3 of 9 speakers", "CC BY-NC-SA 4.0", "Christop, LREC-COLING 2024"
-    ),
+    "nemo": _Corpus("3 of 9 speakers", "CC BY-NC-SA 4.0", "Christop, LREC-COLING 2024"),
 }
 
 

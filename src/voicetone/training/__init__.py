@@ -1,0 +1,1 @@
+"""Protocols, loops and runs: everything that makes a model."""

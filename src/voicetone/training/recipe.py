@@ -1,0 +1,66 @@
+"""Recipes: an experiment as data. One TOML file, overridden by `key=value` words."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from voicetone.errors import DataError, UsageError
+
+T = TypeVar("T")
+
+
+def read_recipe(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The content of a recipe after its overrides.
+
+    Args:
+        path: the TOML file.
+        overrides: `key=value` or `table.key=value`; the value is TOML, or else a string.
+
+    Raises:
+        DataError: no such file, or not TOML.
+        UsageError: an override without `=`, or one that goes through something that is no table.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such recipe; recipes are TOML files, see recipes/")
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a TOML file ({error}); mend it") from error
+    for word in overrides:
+        key, equals, text = word.partition("=")
+        if not equals or not key:
+            raise UsageError(f"{word!r} is no override: write key=value")
+        table = data
+        *parents, last = key.split(".")
+        for parent in parents:
+            table = table.setdefault(parent, {})
+            if not isinstance(table, dict):
+                raise UsageError(f"{word!r}: {parent} is no table of {path}")
+        table[last] = _value(text)
+    return data
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"x = {text}")["x"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def dataclass_from(kind: type[T], data: dict[str, Any], path: Path) -> T:
+    """The recipe as its dataclass, every value checked.
+
+    Raises:
+        DataError: the first missing, unknown or mistyped key, by name.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_python(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the recipe"
+        raise DataError(f"{path}: {where}: {first['msg']}; see the recipes' reference") from error

@@ -1,0 +1,283 @@
+"""Augmented features of the tone model's corpora, made once and kept on disk.
+
+Every clip is turned into `variants` feature sequences: the first as recorded, the others through
+drawn transforms. A variant depends on the seed and its own clip alone, so folds can share them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voicetone.audio.units import FRAME, SAMPLE_RATE
+from voicetone.augment.gain import gain
+from voicetone.augment.noise import noise
+from voicetone.augment.pitch import pitch
+from voicetone.augment.reverb import reverb
+from voicetone.augment.speed import at_rate, speed
+from voicetone.augment.telephone import telephone
+from voicetone.corpora.prepared import data_root, rows
+from voicetone.features.spectral import SpectralConfig, spectral_features
+from voicetone.types import Floats, Utterance, Waveform
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentConfig:
+    """How often each transform is drawn for a variant."""
+
+    pitch: float = 0.5
+    pitch_semitones: float = 2.0
+    reverb: float = 0.3
+    noise: float = 0.4
+    telephone: float = 0.25
+    noise_folds: tuple[int, ...] = (1, 2, 3)
+    """Folds of the noise corpus that training may hear."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sounds:
+    """What the transforms draw from, at 16 kHz."""
+
+    noises: tuple[Floats, ...]
+    responses: tuple[Floats, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """Feature frames float16 `[2n, F]` and speech labels `[n]`."""
+
+    features: NDArray[np.float16]
+    speech: NDArray[np.bool_]
+
+
+def load(path: str | Path) -> Waveform:
+    """A file as a mono waveform at 16 kHz."""
+    from voicetone.audio.decode import read_audio
+
+    return read_audio(Path(path)).mono().resample(SAMPLE_RATE)
+
+
+def load_sounds(config: AugmentConfig, root: Path | None = None) -> Sounds:
+    """Noises of the chosen folds and all room responses (each channel one response)."""
+    from voicetone.audio.decode import read_audio
+
+    root = root or data_root()
+    noises = [
+        load(r["path"]).samples[0]
+        for r in rows(root / "noise_esc10")
+        if int(r["fold"]) in config.noise_folds
+    ]
+    responses = []
+    for r in rows(root / "rir"):
+        if "telephone" not in r["file"]:
+            responses += list(read_audio(Path(r["path"])).resample(SAMPLE_RATE).samples)
+    return Sounds(tuple(noises), tuple(responses))
+
+
+def features_of(wave: Waveform, config: SpectralConfig) -> Floats:
+    """Features `[2n, F]` of a mono 16 kHz waveform, padded with zeros to whole frames."""
+    samples = wave.samples[0]
+    whole = -(-len(samples) // FRAME) * FRAME
+    padded = np.pad(samples, (config.context, whole - len(samples)))
+    return spectral_features(padded[None], config)[0]
+
+
+def speech_labels(features: Floats, mels: int) -> NDArray[np.bool_]:
+    """Which model frames `[n]` of a clean studio clip hold speech, by energy.
+
+    A frame counts when its band energy is within 35 dB of the clip's loud frames and 6 dB above
+    its floor; gaps under 0.25 s between such frames count, too.
+    """
+    decibels = 10 / np.log(10) * features[:, : int(mels * 0.75)].mean(axis=1)
+    decibels = decibels.reshape(-1, 2).max(axis=1)
+    loud, floor = np.percentile(decibels, 95), np.percentile(decibels, 5)
+    active = (decibels > loud - 35.0) & (decibels > min(floor + 6.0, loud - 6.0))
+    positions = np.flatnonzero(active)
+    for left, right in itertools.pairwise(positions):
+        if right - left <= 8:
+            active[left:right] = True
+    return active
+
+
+def speech_variant(
+    wave: Waveform,
+    rng: np.random.Generator,
+    sounds: Sounds,
+    config: AugmentConfig,
+    spectral: SpectralConfig,
+) -> Clip:
+    """One augmented rendering of a clip of speech; labels come from before room and noise."""
+    wave = speed(wave, rng)
+    if rng.random() < config.pitch:
+        wave = pitch(wave, rng, config.pitch_semitones)
+    labels = speech_labels(features_of(wave, spectral), spectral.mels)
+    if rng.random() < config.reverb:
+        wave = reverb(wave, rng, sounds.responses)
+    if rng.random() < config.noise:
+        wave = noise(wave, rng, sounds.noises)
+    if rng.random() < config.telephone:
+        wave = telephone(wave, rng)
+    wave = gain(wave, rng)
+    return Clip(features_of(wave, spectral).astype(np.float16), labels)
+
+
+def noise_variant(
+    rng: np.random.Generator, sounds: Sounds, config: AugmentConfig, spectral: SpectralConfig
+) -> Clip:
+    """Four seconds that hold no speech: recorded noises, alone or two at once, or made ones."""
+    length = 4 * SAMPLE_RATE
+    if rng.random() < 0.75:
+        base = Waveform(sounds.noises[int(rng.integers(len(sounds.noises)))][None], SAMPLE_RATE)
+        base = at_rate(base, float(rng.uniform(0.8, 1.25)))
+        base = Waveform(np.resize(base.samples, (1, length)), SAMPLE_RATE)
+        if rng.random() < 0.3:
+            base = noise(base, rng, sounds.noises, -5.0, 10.0)
+    else:
+        base = Waveform(made_noise(rng, length)[None], SAMPLE_RATE)
+    if rng.random() < config.reverb:
+        base = reverb(base, rng, sounds.responses)
+    if rng.random() < config.telephone:
+        base = telephone(base, rng)
+    features = features_of(gain(base, rng, -30.0, 10.0), spectral)
+    return Clip(features.astype(np.float16), np.zeros(len(features) // 2, dtype=bool))
+
+
+def made_noise(rng: np.random.Generator, length: int) -> Floats:
+    """White to brown noise, hum, line tones or digital silence, `[length]`."""
+    time = np.arange(length) / SAMPLE_RATE
+    kind = int(rng.integers(5))
+    if kind == 0:
+        return np.zeros(length, dtype=np.float32)
+    if kind == 1:
+        tones = ((350, 440), (440, 480), (480, 620), (425, 425), (697, 1209), (941, 1477))
+        low, high = tones[int(rng.integers(len(tones)))]
+        sound = np.sin(2 * np.pi * low * time) + np.sin(2 * np.pi * high * time)
+        sound *= (time % rng.uniform(0.3, 6.0)) < rng.uniform(0.1, 3.0)
+    elif kind == 2:
+        hum = rng.choice([50.0, 60.0])
+        sound = sum(np.sin(2 * np.pi * hum * k * time) / k for k in range(1, 8))
+    else:
+        spectrum = np.fft.rfft(rng.standard_normal(length))
+        slope = rng.uniform(0.0, 2.0) / 2
+        sound = np.fft.irfft(spectrum / np.maximum(np.arange(len(spectrum)), 1) ** slope, length)
+    sound = sound / (np.abs(sound).max() + 1e-9) * 10 ** rng.uniform(-3.0, -0.3)
+    return (sound + 1e-4 * rng.standard_normal(length)).astype(np.float32)
+
+
+def _seed(*parts: object) -> np.random.Generator:
+    digest = hashlib.sha256("|".join(map(str, parts)).encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8], "little"))
+
+
+_shared: dict[str, Sounds] = {}
+
+
+def _start(config: AugmentConfig, root: Path) -> None:
+    _shared["sounds"] = load_sounds(config, root)
+
+
+def _variants(
+    utterance: Utterance, count: int, seed: int, config: AugmentConfig, spectral: SpectralConfig
+) -> list[Clip]:
+    wave = load(utterance.audio)
+    clean = features_of(wave, spectral)
+    out = [Clip(clean.astype(np.float16), speech_labels(clean, spectral.mels))]
+    for index in range(1, count):
+        rng = _seed(seed, utterance.id, index)
+        out.append(speech_variant(wave, rng, _shared["sounds"], config, spectral))
+    return out
+
+
+def _noises(
+    index: int, count: int, seed: int, config: AugmentConfig, spectral: SpectralConfig
+) -> list[Clip]:
+    rng = _seed(seed, "noise", index)
+    return [noise_variant(rng, _shared["sounds"], config, spectral) for _ in range(count)]
+
+
+@dataclass(frozen=True)
+class ClipStore:
+    """Variants of clips, one after another in two arrays.
+
+    `features` float16 `[frames, F]`, `speech` bool `[frames / 2]`, `starts` `[clips, variants]`
+    and `lengths` in feature frames.
+    """
+
+    features: NDArray[np.float16]
+    speech: NDArray[np.bool_]
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+
+    def clip(self, index: int, variant: int) -> Clip:
+        start, length = self.starts[index, variant], self.lengths[index, variant]
+        return Clip(
+            self.features[start : start + length],
+            self.speech[start // 2 : (start + length) // 2],
+        )
+
+
+def pack(clips: Sequence[Sequence[Clip]]) -> ClipStore:
+    """A store of the same number of variants for each clip."""
+    lengths = np.array([[len(c.features) for c in row] for row in clips], dtype=np.int64)
+    ends = np.cumsum(lengths.ravel())
+    return ClipStore(
+        np.concatenate([c.features for row in clips for c in row]),
+        np.concatenate([c.speech for row in clips for c in row]),
+        (ends - lengths.ravel()).reshape(lengths.shape),
+        lengths,
+    )
+
+
+def build(
+    utterances: Sequence[Utterance],
+    noise_clips: int,
+    variants: int,
+    seed: int,
+    config: AugmentConfig,
+    spectral: SpectralConfig,
+    cache: Path,
+    *,
+    root: Path,
+    workers: int,
+    progress: Callable[[int, int], None],
+) -> ClipStore:
+    """The store of all utterances, then of `noise_clips` clips without speech.
+
+    Made with `workers` processes, or read from `cache` when made before with these settings.
+    """
+    key = [asdict(config), spectral.to_dict(), seed, variants, noise_clips, _code_version()]
+    ids = [u.id for u in utterances]
+    name = hashlib.sha256(json.dumps([key, ids]).encode()).hexdigest()[:16]
+    folder = cache / name
+    if (folder / "done").exists():
+        parts = [np.load(folder / f"{p}.npy") for p in ("features", "speech", "starts", "lengths")]
+        return ClipStore(*parts)
+    clips: list[list[Clip]] = []
+    total = len(utterances) + noise_clips
+    with ProcessPoolExecutor(workers, initializer=_start, initargs=(config, root)) as pool:
+        jobs = [pool.submit(_variants, u, variants, seed, config, spectral) for u in utterances]
+        jobs += [
+            pool.submit(_noises, i, variants, seed, config, spectral) for i in range(noise_clips)
+        ]
+        for job in jobs:
+            clips.append(job.result())
+            progress(len(clips), total)
+    store = pack(clips)
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in ("features", "speech", "starts", "lengths"):
+        np.save(folder / f"{part}.npy", getattr(store, part))
+    (folder / "done").touch()
+    return store
+
+
+def _code_version() -> int:
+    """Raised by hand when the transforms change what they give."""
+    return 1

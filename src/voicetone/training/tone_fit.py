@@ -1,0 +1,127 @@
+"""One training of the tone network, and what it says of clips afterwards."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from voicetone.features.spectral import SpectralConfig
+from voicetone.models.tone import ToneConfig, ToneNet, tone_loss
+from voicetone.training.tone_batches import Batches, Labels
+from voicetone.training.tone_data import Clip, ClipStore
+from voicetone.training.tone_recipe import ToneRecipe
+from voicetone.types import SENTIMENTS, Floats
+
+
+def device_of_choice() -> torch.device:
+    """The first GPU if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def network(recipe: ToneRecipe, emotions: int, spectral: SpectralConfig) -> ToneNet:
+    """An untrained network of the recipe's sizes."""
+    sizes = asdict(recipe.network)
+    return ToneNet(
+        ToneConfig(
+            mels=spectral.mels,
+            lags=spectral.lags,
+            emotions=emotions,
+            sentiments=len(SENTIMENTS),
+            **{**sizes, "dilations": tuple(sizes["dilations"]), "stem": tuple(sizes["stem"])},
+        )
+    )
+
+
+def fit(
+    recipe: ToneRecipe,
+    store: ClipStore,
+    labels: Labels,
+    train: NDArray[np.int64],
+    seed: int,
+    progress: Callable[[int, float], None],
+    device: torch.device,
+) -> ToneNet:
+    """Train from scratch on the clips `train` and the store's noise.
+
+    Args:
+        recipe: the settings.
+        store: clips in the order of `labels`, then noise.
+        labels: of all clips.
+        train: indices of the clips that may be learnt from.
+        seed: of weights, batches and masks.
+        progress: called after each step with its number and loss.
+        device: where to.
+
+    Returns:
+        The running average of the weights, in evaluation mode, on the CPU.
+    """
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    spectral = SpectralConfig()
+    net = network(recipe, len(labels.emotions), spectral)
+    mean, spread = _statistics(store, train)
+    net.encoder.mean.copy_(torch.from_numpy(mean))
+    net.encoder.scale.copy_(torch.from_numpy(1.0 / spread))
+    net = net.to(device).train()
+    average = copy.deepcopy(net)
+    batches = Batches(store, labels, train, recipe, spectral, mean)
+    optimiser = torch.optim.AdamW(
+        net.parameters(), lr=recipe.rate, weight_decay=recipe.decay, betas=(0.9, 0.98)
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, recipe.rate, total_steps=recipe.steps, pct_start=0.15
+    )
+    for step in range(1, recipe.steps + 1):
+        features, weight, targets = batches.draw(rng, device)
+        loss = tone_loss(*net(features, weight), targets, smoothing=recipe.smoothing)
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 5.0)
+        optimiser.step()
+        schedule.step()
+        _follow(average, net, min(recipe.average, step / (step + 20)))
+        progress(step, float(loss.detach()))
+    return average.cpu().eval()
+
+
+def _statistics(store: ClipStore, train: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Mean and standard deviation `[F]` of the training clips as recorded and once varied."""
+    variants = (0, min(1, store.starts.shape[1] - 1))
+    frames = [store.clip(int(i), v).features.astype(np.float32) for i in train for v in variants]
+    stacked = np.concatenate(frames)
+    return stacked.mean(axis=0), stacked.std(axis=0) + 1e-3
+
+
+@torch.no_grad()
+def _follow(average: nn.Module, net: nn.Module, decay: float) -> None:
+    pairs = zip(average.state_dict().values(), net.state_dict().values(), strict=True)
+    for kept, new in pairs:
+        if kept.dtype.is_floating_point:
+            kept.lerp_(new, 1.0 - decay)
+        else:
+            kept.copy_(new)
+
+
+@torch.no_grad()
+def logits_of(net: ToneNet, clips: Sequence[Clip]) -> tuple[Floats, Floats, list[Floats]]:
+    """What a network says of whole clips, one at a time so that none sees another's padding.
+
+    Returns:
+        sentiment logits `[n, 3]`, emotion logits `[n, emotions]`, and for each clip the
+        probability of speech per frame.
+    """
+    sentiments, emotions, speech = [], [], []
+    for clip in clips:
+        features = torch.from_numpy(clip.features.astype(np.float32))[None]
+        weight = torch.ones(1, len(clip.speech))
+        sentiment, emotion, logit = net(features, weight)
+        sentiments.append(sentiment[0].numpy())
+        emotions.append(emotion[0].numpy())
+        speech.append(torch.sigmoid(logit[0]).numpy())
+    return np.stack(sentiments), np.stack(emotions), speech

@@ -1,0 +1,105 @@
+"""The recipe of the tone model."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Literal
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+_STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, config=_STRICT)
+class CorpusPart:
+    """A corpus and how its speakers are folded."""
+
+    name: str
+    """`emodb`, `ravdess` or `nemo`, or a CSV manifest's path."""
+    folds: int
+    """Groups of speakers; the first so many folds of the run each hold one group out."""
+    validation: int = 0
+    """Speakers after the held-out group that validate."""
+    emotions: tuple[str, ...] = ()
+    """Take only these emotions; all if empty."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Network:
+    """Sizes of the network; see `voicetone.models.tone.ToneConfig`."""
+
+    width: int = 160
+    stem: tuple[int, int] = (16, 32)
+    expand: int = 2
+    kernel: int = 7
+    dilations: tuple[int, ...] = (1, 1, 2, 2, 4, 4)
+    heads: int = 4
+    hidden: int = 128
+    dropout: float = 0.1
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Augmentation:
+    """Shares of the clips that get each transform; see `voicetone.training.tone_data`."""
+
+    variants: int = 10
+    """Renderings of each clip; the first is as recorded."""
+    pitch: float = 0.5
+    pitch_semitones: float = 2.0
+    reverb: float = 0.3
+    noise: float = 0.4
+    telephone: float = 0.25
+    transpose: float = 4.0
+    """Largest shift of a voice up or down, in mel bands."""
+    level_sd: float = 0.4
+    """Spread of a random level on the log-mel features, in nepers of power."""
+    widest_band: int = 10
+    """Mel bands that a spectral mask may cover."""
+    join: float = 0.25
+    """Share of clips followed by another of the same speaker and emotion."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ToneRecipe:
+    """Everything that decides what the tone model becomes."""
+
+    kind: Literal["tone"]
+    name: str
+    version: str
+    corpora: tuple[CorpusPart, ...]
+    out: str = ""
+    """Run folder; `runs/NAME` if empty."""
+    seed: int = 0
+    steps: int = 2000
+    batch: int = 32
+    frames: int = 208
+    """Feature frames of a training crop (15.625 ms each)."""
+    rate: float = 2e-3
+    """Peak learning rate of the one-cycle schedule."""
+    decay: float = 0.05
+    """Weight decay (AdamW)."""
+    smoothing: float = 0.1
+    """Label smoothing."""
+    average: float = 0.995
+    """Decay of the running average of the weights, which is what is kept."""
+    noise_share: float = 0.1
+    """Share of a batch that is noise without speech."""
+    noise_clips: int = 300
+    """Clips without speech that are rendered, each in all variants."""
+    noise_folds: tuple[int, ...] = (1, 2, 3, 4)
+    """Folds of the noise corpus for the final model."""
+    noise_validation: int = 4
+    """Fold of the noise corpus that validates in cross-validation."""
+    noise_test: int = 5
+    """Fold of the noise corpus that no model hears."""
+    false_alarms: float = 0.01
+    """Highest share of validation noise clips that the speech threshold lets through."""
+    sentiment_threshold: float = 0.5
+    """Least calibrated confidence that gets a label: more likely right than wrong."""
+    jobs: int = 2
+    """Folds trained side by side, each on one core; 1 with a GPU."""
+    final: bool = True
+    """Train on all speakers after the folds and export the bundle."""
+    network: Network = field(default_factory=Network)
+    augmentation: Augmentation = field(default_factory=Augmentation)

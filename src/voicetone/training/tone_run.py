@@ -1,0 +1,277 @@
+"""The tone model's run: folds, their predictions, scores, calibration, and the final bundle.
+
+Every fold is the whole recipe with some speakers held out, so what is measured is what ships.
+A run is resumed from the predictions of the folds that it has.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from voicetone.corpora.manifest import Manifest
+from voicetone.corpora.prepared import data_root, read_prepared, rows
+from voicetone.errors import DataError
+from voicetone.features.spectral import SpectralConfig
+from voicetone.models.tone import ToneNet
+from voicetone.training.protocol import FoldTable, merge, speaker_groups
+from voicetone.training.tone_batches import Labels, labels_of
+from voicetone.training.tone_data import AugmentConfig, Clip, ClipStore, build, features_of, load
+from voicetone.training.tone_fit import device_of_choice, fit, logits_of, network
+from voicetone.training.tone_recipe import ToneRecipe
+from voicetone.training.tone_tables import FoldPredictions, read_fold, write_fold
+from voicetone.types import EMOTIONS, Utterance
+
+
+@dataclass(frozen=True)
+class Material:
+    """All that the folds of a run share."""
+
+    manifests: tuple[Manifest, ...]
+    utterances: tuple[Utterance, ...]
+    labels: Labels
+    table: FoldTable
+    store: ClipStore
+    noises: dict[int, list[Clip]]
+    """Noise clips as recorded, by fold of the noise corpus."""
+
+
+def run_folder(recipe: ToneRecipe) -> Path:
+    """Where the run lives."""
+    return Path(recipe.out or f"runs/{recipe.name}")
+
+
+def start_folder(recipe: ToneRecipe) -> Path:
+    """The run's folder, made, or the same run's folder again.
+
+    Raises:
+        DataError: the folder holds a run of other settings.
+    """
+    folder = run_folder(recipe)
+    resolved = asdict(recipe)
+    # Where it runs and how much of it side by side changes no result.
+    for key in ("out", "jobs", "final"):
+        resolved.pop(key)
+    text = json.dumps(resolved, indent=1, sort_keys=True)
+    told = folder / "recipe.json"
+    if told.exists() and told.read_text() != text:
+        raise DataError(f"{folder}: holds a run of other settings; choose another folder: out=DIR")
+    folder.mkdir(parents=True, exist_ok=True)
+    told.write_text(text)
+    environment = {
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "device": str(device_of_choice()),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    (folder / "environment.json").write_text(json.dumps(environment, indent=1))
+    return folder
+
+
+def read_corpora(recipe: ToneRecipe) -> tuple[Manifest, ...]:
+    """The recipe's corpora, cut to the emotions it takes."""
+    manifests = []
+    for part in recipe.corpora:
+        manifest = read_prepared(part.name)
+        if part.emotions:
+            wanted = set(part.emotions)
+            manifest = manifest.where(lambda u, wanted=wanted: u.emotion in wanted)  # type: ignore[misc]
+        if not len(manifest):
+            raise DataError(f"{part.name}: none of its utterances has {', '.join(part.emotions)}")
+        manifests.append(manifest)
+    return tuple(manifests)
+
+
+def fold_table(recipe: ToneRecipe, manifests: Sequence[Manifest]) -> FoldTable:
+    """The joint folds: the first folds of each corpus's own table side by side."""
+    tables = [
+        speaker_groups(manifest, part.folds, part.validation)
+        for manifest, part in zip(manifests, recipe.corpora, strict=True)
+        if part.folds
+    ]
+    return merge(tables, [u for m in manifests for u in m])
+
+
+def gather(recipe: ToneRecipe, *, final: bool) -> Material:
+    """Read, render and label everything. The final model may hear the validation noises."""
+    manifests = read_corpora(recipe)
+    utterances = tuple(u for m in manifests for u in m)
+    seen = {u.emotion for u in utterances}
+    emotions = tuple(e for e in EMOTIONS if e in seen)
+    settings = recipe.augmentation
+    folds = recipe.noise_folds
+    if not final:
+        folds = tuple(f for f in folds if f != recipe.noise_validation)
+    augment = AugmentConfig(
+        pitch=settings.pitch,
+        pitch_semitones=settings.pitch_semitones,
+        reverb=settings.reverb,
+        noise=settings.noise,
+        telephone=settings.telephone,
+        noise_folds=folds,
+    )
+    spectral = SpectralConfig()
+    report = Progress("rendering clips")
+    store = build(
+        utterances,
+        recipe.noise_clips,
+        settings.variants,
+        recipe.seed,
+        augment,
+        spectral,
+        Path(os.environ.get("VOICETONE_CACHE", ".cache")) / "tone",
+        root=data_root(),
+        workers=os.cpu_count() or 1,
+        progress=report,
+    )
+    noises: dict[int, list[Clip]] = {}
+    for row in rows(data_root() / "noise_esc10"):
+        features = features_of(load(row["path"]), spectral).astype(np.float16)
+        clip = Clip(features, np.zeros(len(features) // 2, dtype=bool))
+        noises.setdefault(int(row["fold"]), []).append(clip)
+    return Material(
+        manifests,
+        utterances,
+        labels_of(utterances, emotions),
+        fold_table(recipe, manifests),
+        store,
+        noises,
+    )
+
+
+class Progress:
+    """Lines on stderr with the share done and the time left, at most one every 20 s."""
+
+    def __init__(self, what: str) -> None:
+        self._what, self._start, self._told = what, time.monotonic(), time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._told < 20.0 and done < total:
+            return
+        self._told = now
+        left = (now - self._start) / max(done, 1) * (total - done)
+        print(
+            f"{self._what}: {100 * done / max(total, 1):.0f} %, {left / 60:.1f} min left",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+_shared: dict[str, Any] = {}
+
+
+def _train_fold(index: int) -> int:
+    """Train one fold and write what it says; runs in a process of its own."""
+    torch.set_num_threads(1)
+    recipe, material, folder = _shared["recipe"], _shared["material"], _shared["folder"]
+    counter = _shared["counter"]
+    fold = material.table.folds[index]
+    place = {u.id: i for i, u in enumerate(material.utterances)}
+    train = np.array([place[key] for key in fold.train])
+
+    def step(_: int, loss: float) -> None:
+        if not np.isfinite(loss):
+            raise DataError(f"fold {fold.name}: the loss is no number; lower the learning rate")
+        with counter.get_lock():
+            counter.value += 1
+
+    net = fit(
+        recipe,
+        material.store,
+        material.labels,
+        train,
+        recipe.seed * 1000 + index,
+        step,
+        device_of_choice(),
+    )
+    parts = [(part, place[key]) for part in ("validation", "test") for key in getattr(fold, part)]
+    write_fold(folder / "folds" / f"{index:02d}", _predict(net, material, parts, recipe))
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    torch.save(net.state_dict(), folder / "checkpoints" / f"{index:02d}.pt")
+    return index
+
+
+def _predict(
+    net: ToneNet, material: Material, parts: Sequence[tuple[str, int]], recipe: ToneRecipe
+) -> FoldPredictions:
+    """What a fold's network says of its held-out clips and of the held-out noises."""
+    clips = [material.store.clip(index, 0) for _, index in parts]
+    sentiment, emotion, speech = logits_of(net, clips)
+    noise: list[tuple[str, Any]] = []
+    for part, fold in (("validation", recipe.noise_validation), ("test", recipe.noise_test)):
+        held_out = material.noises.get(fold, [])
+        if held_out:
+            noise += [(part, p) for p in logits_of(net, held_out)[2]]
+    return FoldPredictions(
+        ids=[material.utterances[i].id for _, i in parts],
+        parts=[part for part, _ in parts],
+        sentiment=sentiment,
+        emotion=emotion,
+        speech=[np.stack([p, c.speech]) for p, c in zip(speech, clips, strict=True)],
+        noise=noise,
+    )
+
+
+def train_folds(recipe: ToneRecipe, material: Material, folder: Path) -> list[FoldPredictions]:
+    """Train the folds that have no predictions yet, side by side; then the predictions of all."""
+    count = len(material.table.folds)
+    missing = [i for i in range(count) if not (folder / "folds" / f"{i:02d}" / "done").exists()]
+    if missing:
+        context = multiprocessing.get_context("fork")
+        counter = context.Value("q", 0)
+        _shared.update(recipe=recipe, material=material, folder=folder, counter=counter)
+        report, total = Progress(f"{recipe.name}: folds"), recipe.steps * len(missing)
+        if device_of_choice().type == "cuda":
+            for index in missing:
+                _train_fold(index)
+                report(counter.value, total)
+        else:
+            with ProcessPoolExecutor(recipe.jobs, mp_context=context) as pool:
+                waiting = {pool.submit(_train_fold, i) for i in missing}
+                while waiting:
+                    done = {job for job in waiting if job.done()}
+                    waiting -= done
+                    for job in as_completed(done):
+                        job.result()
+                    report(counter.value, total)
+                    time.sleep(0.5)
+    return [read_fold(folder / "folds" / f"{i:02d}") for i in range(count)]
+
+
+def train_final(recipe: ToneRecipe, material: Material, folder: Path) -> ToneNet:
+    """The network of all speakers, or the one that the run already has."""
+    path = folder / "checkpoints" / "final.pt"
+    if path.exists():
+        net = network(recipe, len(material.labels.emotions), SpectralConfig())
+        net.load_state_dict(torch.load(path, weights_only=True))
+        return net.eval()
+    report = Progress(f"{recipe.name}: final model")
+    everyone: NDArray[np.int64] = np.arange(len(material.utterances))
+    net = fit(
+        recipe,
+        material.store,
+        material.labels,
+        everyone,
+        recipe.seed * 1000 + 999,
+        lambda step, _: report(step, recipe.steps),
+        device_of_choice(),
+    )
+    path.parent.mkdir(exist_ok=True)
+    torch.save(net.state_dict(), path)
+    return net
