@@ -1,0 +1,1 @@
+"""Audio in, tone over time out: files and live calls by the same code."""

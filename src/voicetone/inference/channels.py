@@ -1,0 +1,74 @@
+"""Which channels of a recording or call are analysed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from voicetone.errors import UsageError
+
+# Words in a channel's name. External and internal: what some telephone systems call the two.
+STAFF = ("agent", "representative", "advisor", "adviser", "employee", "operator", "internal")
+CUSTOMER = ("customer", "caller", "client", "external")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The analysed channels, ascending, and why these, in words for the user."""
+
+    channels: tuple[int, ...]
+    reason: str
+
+
+def choose_channels(
+    count: int,
+    names: Sequence[str] | None = None,
+    analysed: Sequence[int] | None = None,
+) -> Choice:
+    """Decide which channels are analysed.
+
+    Inferring the emotions of people at work is unlawful in places, so in a call between parties
+    that are named, the channel of an agent is left out unless it is asked for.
+
+    Args:
+        count: channels of the audio.
+        names: one per channel.
+        analysed: the channels asked for, counted from 0.
+
+    Raises:
+        UsageError: a number of names other than of channels; no channel, one that does not
+            exist or one twice in `analysed`.
+    """
+    if names is not None and len(names) != count:
+        raise UsageError(f"{len(names)} channel names for {count} channels: give one for each")
+    if analysed is not None:
+        return _as_asked(count, analysed)
+    everything = tuple(range(count))
+    if count == 1:
+        return Choice(everything, "the only channel")
+    if names is None:
+        return Choice(everything, "the channels have no names: all are analysed")
+    staff = {i for i, name in enumerate(names) if _has(name, STAFF)}
+    customers = tuple(i for i, name in enumerate(names) if i not in staff and _has(name, CUSTOMER))
+    others = tuple(i for i in everything if i not in staff)
+    if staff and customers:
+        return Choice(customers, "the customer only: ask for the other channels to have them too")
+    if staff and others:
+        return Choice(others, "without the agent: ask for that channel to have it too")
+    return Choice(everything, "no channel is named as an agent beside others: all are analysed")
+
+
+def _as_asked(count: int, analysed: Sequence[int]) -> Choice:
+    if not analysed:
+        raise UsageError("no channel to analyse: name one, counted from 0")
+    for channel in analysed:
+        if not 0 <= channel < count:
+            known = "only channel 0" if count == 1 else f"channels 0 to {count - 1}"
+            raise UsageError(f"there is no channel {channel}: the audio has {known}")
+    if len(set(analysed)) < len(analysed):
+        raise UsageError("a channel is asked for twice: name each once")
+    return Choice(tuple(sorted(analysed)), "as asked for")
+
+
+def _has(name: str, words: Sequence[str]) -> bool:
+    return any(word in name.lower() for word in words)
