@@ -47,9 +47,11 @@ def extent(file: BinaryIO, size: int) -> Extent:
     elif form == b"FORM" and kind in (b"AIFF", b"AIFC"):
         end = _chunk_end(file, b"SSND", ">")
     elif form == b"riff":
-        end = _w64_end(file)
+        end = _w64_end(file, size)
     elif form == b".snd":
         end = _au_end(head)
+    elif form == b"caff":
+        end = _caf_end(file, size)
     elif head[:7] == b"NIST_1A":
         end = _nist_end(file)
     elif head[:3] == b"ID3" or (len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0):
@@ -90,7 +92,7 @@ def _riff_end(file: BinaryIO, order: str) -> int | None:
     return end
 
 
-def _w64_end(file: BinaryIO) -> int | None:
+def _w64_end(file: BinaryIO, size: int) -> int | None:
     file.seek(40)
     for _ in range(MAX_CHUNKS):
         header = file.read(24)
@@ -101,7 +103,26 @@ def _w64_end(file: BinaryIO) -> int | None:
             return None
         if header[:16] == _W64_DATA:
             return file.tell() - 24 + length
+        if length > size:
+            return None
         file.seek(-24 + length + -length % 8, 1)
+    return None
+
+
+def _caf_end(file: BinaryIO, size: int) -> int | None:
+    file.seek(8)
+    for _ in range(MAX_CHUNKS):
+        header = file.read(12)
+        if len(header) < 12:
+            return None
+        length: int = struct.unpack(">q", header[4:])[0]
+        if not 0 <= length < 2**62:  # -1: of the audio, when a recorder couldn't know
+            return None
+        if header[:4] == b"data":
+            return file.tell() + length
+        if length > size:
+            return None
+        file.seek(length, 1)
     return None
 
 

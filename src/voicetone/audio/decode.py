@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol, get_args
@@ -210,7 +209,7 @@ def _open(path: Path, name: str, stack: ExitStack) -> tuple[BinaryIO, int | None
         if is_folder(path):
             next(path.iterdir(), None)  # raises where it must not be read
             raise AudioError(f"{name}: {no_audio_inside()}")
-        file = stack.enter_context(path.open("rb"))  # noqa: SIM115 - closed with the source
+        file = stack.enter_context(path.open("rb"))
         status = os.fstat(file.fileno())
     except (OSError, ValueError) as error:
         raise _unopened(name, error) from error
@@ -231,6 +230,8 @@ def _unopened(name: str, error: OSError | ValueError) -> AudioError:
 
 def _spool(stream: BinaryIO, name: str, stack: ExitStack) -> tuple[BinaryIO, int]:
     """A pipe's bytes in a temporary file, since most containers are not read front to back."""
+    import tempfile
+
     file = stack.enter_context(tempfile.TemporaryFile(prefix="voicetone-"))  # noqa: SIM115
     size = 0
     try:
@@ -256,21 +257,25 @@ def _spool(stream: BinaryIO, name: str, stack: ExitStack) -> tuple[BinaryIO, int
 class _ContainerReader:
     """Frames of an open `soundfile.SoundFile`."""
 
-    def __init__(self, name: str, sound: Any, rate: int, frames: int | None) -> None:
+    def __init__(self, name: str, sound: Any, handle: _Handle, frames: int | None) -> None:
         self._name = name
         self._sound = sound
-        self._rate = rate
-        self._frames = frames
+        self._handle = handle
+        self._expected = 0 if frames is None else frames
+        if sound.format == "MP3":
+            self._expected -= _MP3_SLACK
         self._given = 0
-        self._slack = _MP3_SLACK if sound.format == "MP3" else 0
 
     def read(self, frames: int) -> Floats:
         block: Floats = self._sound.read(frames, dtype="float32", always_2d=True)
+        if self._handle.error:
+            raise self._handle.error
         self._given += len(block)
-        if len(block) < frames and self._given + self._slack < (self._frames or 0):
+        if len(block) < frames and self._given < self._expected:
+            rate = self._sound.samplerate
             raise AudioError(
-                f"{self._name}: damaged or truncated, {self._given / self._rate:.2f} s of "
-                f"{(self._frames or 0) / self._rate:.2f} s can be read: copy or export it again"
+                f"{self._name}: damaged or truncated, {self._given / rate:.2f} s of "
+                f"{self._sound.frames / rate:.2f} s can be read: copy or export it again"
             )
         return block
 
@@ -294,7 +299,16 @@ def _open_container(name: str, file: BinaryIO, size: int, stack: ExitStack) -> A
     file.seek(0)
     try:
         # By handle, not by name: an extension tells nothing, and .raw would be believed.
-        sound = Forward(_Handle(file))
+        handle = _Handle(file)
+        sound = Forward(handle)
+        guessed = sound.format == "MP3" and reach.end is None
+        if guessed:
+            # An MP3 stream: its length is reckoned from the file's size and the first frame's
+            # rate, and libsndfile stops there. Under a size that no rate can explain it doesn't.
+            sound.close()
+            file.seek(0)
+            handle = _Handle(file, stretched_to=64 * size)
+            sound = Forward(handle)
     except soundfile.LibsndfileError as error:
         raise AudioError(f"{name}: {_unread(name, error)}") from error
     stack.callback(sound.close)
@@ -305,21 +319,36 @@ def _open_container(name: str, file: BinaryIO, size: int, stack: ExitStack) -> A
         raise AudioError(f"{name}: {error}") from None
     if sound.frames == 0:
         raise AudioError(f"{name}: no samples in it, a header only: record or export it again")
-    # An MP3 stream without a Xing header has a length that is reckoned from the file's size.
-    told = 0 < sound.frames < _NO_LENGTH and (sound.format != "MP3" or reach.end is not None)
-    frames = int(sound.frames) if told else None
-    reader = _ContainerReader(name, sound, rate, frames)
+    frames = int(sound.frames) if sound.frames < _NO_LENGTH and not guessed else None
+    reader = _ContainerReader(name, sound, handle, frames)
     return AudioSource(name, rate, channels, frames, reader, stack)
 
 
 class _Handle:
-    """An open file as libsndfile is to see it: the bytes, not the name."""
+    """An open file as libsndfile is to see it: the bytes, not the name.
 
-    def __init__(self, file: BinaryIO) -> None:
-        self.seek = file.seek
+    What goes wrong must not leave these methods, which C calls: it is kept in `error`.
+    """
+
+    def __init__(self, file: BinaryIO, stretched_to: int = 0) -> None:
+        self._file = file
+        self._stretched_to = stretched_to
         self.tell = file.tell
-        self.read = file.read
-        self.readinto = file.readinto  # type: ignore[attr-defined]
+        self.error: OSError | None = None
+
+    def seek(self, offset: int, whence: int = 0) -> None:
+        if (offset, whence) == (0, os.SEEK_END) and self._stretched_to:
+            offset, whence = self._stretched_to, os.SEEK_SET
+        # A damaged header may send libsndfile before the start; it will then read nonsense.
+        with suppress(OSError, ValueError):
+            self._file.seek(offset, whence)
+
+    def read(self, count: int) -> bytes:
+        try:
+            return self._file.read(count)
+        except OSError as error:
+            self.error = error
+            return b""
 
 
 def _unread(name: str, error: Any) -> str:

@@ -97,7 +97,8 @@ def _mulaw_values() -> Floats:
     code = 255 - np.arange(256)  # transmitted inverted
     segment, step = code >> 4 & 7, code & 15
     size = ((2 * step + _BIAS) << segment) - _BIAS
-    return (np.where(code & 0x80, -1.0, 1.0) * size / 8192).astype(np.float32)
+    values: Floats = (np.where(code & 0x80, -1.0, 1.0) * size / 8192).astype(np.float32)
+    return values
 
 
 def _alaw_values() -> Floats:
@@ -112,7 +113,8 @@ def _mulaw_codes() -> Bytes:
     """Codes of the positive 14-bit values 0 … 8191."""
     size = np.minimum(np.arange(8192), 8158) + _BIAS
     segment = np.floor(np.log2(size)).astype(np.int64) - 5
-    return (255 - (segment << 4 | size >> segment + 1 & 15)).astype(np.uint8)
+    codes: Bytes = (255 - (segment << 4 | size >> segment + 1 & 15)).astype(np.uint8)
+    return codes
 
 
 def _alaw_codes() -> Bytes:
