@@ -22,7 +22,7 @@ endif
 
 demo: $(VENV)/.light
 	@mkdir -p demo
-	$(BIN)/voicetone analyze examples/call.flac --channel-names agent,customer --channels all \
+	$(BIN)/voicetone analyze examples/call.flac --channel-names agent,customer --analyse all \
 	    --html demo/call.html --json demo/call.json
 	@echo "Open demo/call.html in a browser; the numbers are in demo/call.json."
 

@@ -128,7 +128,8 @@ def test_functions_are_short() -> None:
     for path in python_files():
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                lines = (node.end_lineno or node.lineno) - node.lineno
+                # From the first statement: a command's options are a declaration, however many.
+                lines = (node.end_lineno or node.lineno) - node.body[0].lineno
                 if lines >= MAX_FUNCTION_LINES:
                     long[f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"] = lines
     assert long == {}
