@@ -31,6 +31,7 @@ from voicetone.errors import VoicetoneError
 from voicetone.types import FileResult, Floats
 
 if TYPE_CHECKING:
+    from voicetone.audio.decode import RawFormat
     from voicetone.pretrained import BundleSpec
     from voicetone.pretrained.predictor import Predictor
 
@@ -170,7 +171,11 @@ class Batch:
         page = self.targets[i].get("html")
         peaks = None
         if page is not None and _is_older(page, self.inputs[i]):
-            peaks = read_peaks(self.inputs[i], self.request.settings)
+            peaks = read_peaks(
+                self.inputs[i],
+                self.request.settings.raw,
+                [channel["channel"] - 1 for channel in data["channels"]],
+            )
         self._write_own(i, data, peaks, picture=peaks is not None)
         self._stream(data)
 
@@ -205,32 +210,33 @@ class Batch:
         for name in names:
             if name == "html" and not picture:
                 continue
-            content = self._content(name, result, data, peaks, self.inputs[i])
             target = self.targets[i].get(name)
+            if name == "html":
+                content = self._page(result, peaks, self.inputs[i], target)
+            elif name == "json":
+                content = to_json(data, indent=2) + b"\n"
+            else:
+                text = writers.TRACKS[name](result, self.model.sure_from)
+                content = text.encode("utf-8", "replace")
             if target is None:
                 say_bytes(content)
                 continue
             with atomic(target) as out:
                 out.write(content)
 
-    def _content(
-        self,
-        name: str,
-        result: FileResult,
-        data: dict[str, Any],
-        peaks: Floats | None,
-        audio: Path,
+    def _page(
+        self, result: FileResult, peaks: Floats | None, audio: Path, target: Path | None
     ) -> bytes:
-        if name == "json":
-            return to_json(data, indent=2) + b"\n"
-        if name == "html":
-            from voicetone.evaluation.call_report import render
+        from voicetone.evaluation.call_report import render
 
-            place = None if audio == STDIN else audio
-            spec = self.model.spec.model_dump(mode="json")
-            return render(result, spec=spec, peaks=peaks, audio=place).encode("utf-8", "replace")
-        text = writers.TRACKS[name](result, self.model.sure_from)
-        return text.encode("utf-8", "replace")
+        page = render(
+            result,
+            spec=self.model.spec.model_dump(mode="json"),
+            peaks=peaks,
+            audio=None if audio == STDIN else audio,
+            folder=None if target is None else target.resolve().parent,
+        )
+        return page.encode("utf-8", "replace")
 
     def _write_tables(self, good: list[str]) -> None:
         for name, path in self.outputs.tables.items():
@@ -281,9 +287,16 @@ class Batch:
         return self.codes[0] if len(self.inputs) == 1 else 3
 
 
-def read_peaks(path: Path, settings: Settings) -> Floats:
-    """The peaks of a recording whose result is known already."""
-    raise NotImplementedError
+def read_peaks(path: Path, raw: RawFormat | None, rows: list[int]) -> Floats:
+    """The outline of a recording whose result is known already, of these channels (from 0)."""
+    from voicetone.audio.decode import open_audio
+    from voicetone.inference.overview import Overview
+
+    overview = Overview()
+    with open_audio(path, raw) as source:
+        for block in source.blocks():
+            overview.push(block[rows])
+    return overview.peaks()
 
 
 def _jobs(request: Request, inputs: list[Path]) -> int:
