@@ -33,4 +33,5 @@ def _companded(samples: Floats, mu: float = 255.0) -> Floats:
     clipped = np.clip(samples, -1.0, 1.0)
     code = np.sign(clipped) * np.log1p(mu * np.abs(clipped)) / np.log1p(mu)
     code = np.round(code * 127.0) / 127.0
-    return (np.sign(code) * np.expm1(np.abs(code) * np.log1p(mu)) / mu).astype(np.float32)
+    expanded = np.sign(code) * np.expm1(np.abs(code) * np.log1p(mu)) / mu
+    return np.asarray(expanded, dtype=np.float32)

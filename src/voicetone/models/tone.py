@@ -112,7 +112,7 @@ class Stem(nn.Module):
         maps = torch.cat([past2, y], dim=2)
         z = self.dropout(F.relu(self.norm2(self.conv2(maps))))  # [B, C2, n, mels / 4]
         z = z.transpose(2, 3).flatten(1, 2)
-        pitch = x[:, :, mels:].unflatten(1, (-1, 2)).flatten(2).transpose(1, 2)
+        pitch = x[:, :, mels:].reshape(x.shape[0], -1, 2 * self.config.lags).transpose(1, 2)
         out = F.relu(self.norm(self.join(torch.cat([z, pitch], dim=1))))
         return out, seen[:, -2:], maps[:, :, -2:]
 
@@ -148,12 +148,12 @@ class Encoder(nn.Module):
         frames_past, maps_past, *pasts = torch.split(state, config.state_sizes, dim=1)
         x, frames_new, maps_new = self.stem(
             x,
-            frames_past.unflatten(1, (2, config.features)),
-            maps_past.unflatten(1, (config.stem[0], 2, config.mels // 2)),
+            frames_past.reshape(x.shape[0], 2, config.features),
+            maps_past.reshape(x.shape[0], config.stem[0], 2, config.mels // 2),
         )
         news = [frames_new.flatten(1), maps_new.flatten(1)]
         for block, past in zip(self.blocks, pasts, strict=True):
-            x, new = block(x, past.unflatten(1, (config.width, block.past)))
+            x, new = block(x, past.reshape(x.shape[0], config.width, -1))
             news.append(new.flatten(1))
         x = self.out_norm(x)
         logit = self.speech(x)
@@ -189,7 +189,7 @@ class Head(nn.Module):
         # Pauses don't vote: attention is damped by the frame's own probability of speech.
         score = self.attend(x) + F.logsigmoid(logit) + (weight.unsqueeze(2) - 1.0) * 30.0
         share = torch.softmax(score, dim=1)  # [B, n, heads]
-        grouped = x.unflatten(2, (self.heads, -1))  # [B, n, heads, width / heads]
+        grouped = x.reshape(x.shape[0], x.shape[1], self.heads, -1)  # [B, n, heads, width / heads]
         share = share.unsqueeze(3)
         mean = (share * grouped).sum(dim=1)
         spread = (share * (grouped - mean.unsqueeze(1)) ** 2).sum(dim=1)

@@ -29,6 +29,7 @@ class Labels:
     emotion: NDArray[np.int64]
     sentiment: NDArray[np.int64]
     speaker: NDArray[np.str_]
+    corpus: NDArray[np.str_]
     allowed: Floats
     """`[n, emotions]`: 1 for the emotions that the clip's corpus labels."""
     emotions: tuple[str, ...]
@@ -44,7 +45,7 @@ def labels_of(utterances: Sequence[Utterance], emotions: tuple[str, ...]) -> Lab
         seen = np.unique(emotion[(corpus == name) & (emotion >= 0)])
         allowed[np.ix_(corpus == name, seen)] = 1.0
     speaker = np.array([str(u.speaker) for u in utterances])
-    return Labels(emotion, sentiment, speaker, allowed, emotions)
+    return Labels(emotion, sentiment, speaker, corpus, allowed, emotions)
 
 
 def inverse_frequency(labels: NDArray[np.int64], classes: int) -> Floats:
@@ -73,6 +74,10 @@ class Batches:
         self.noises = np.arange(len(labels.emotion), len(store.starts))
         self.emotion_weight = inverse_frequency(labels.emotion[train], len(labels.emotions))
         self.sentiment_weight = inverse_frequency(labels.sentiment[train], len(SENTIMENTS))
+        shares = {part.name: part.share for part in recipe.corpora}
+        corpus = labels.corpus[train]
+        self.chance = np.array([shares[c] / (corpus == c).sum() for c in corpus])
+        self.chance /= self.chance.sum()
         self.alike: dict[tuple[str, int], list[int]] = {}
         for clip in train:
             key = (str(labels.speaker[clip]), int(labels.emotion[clip]))
@@ -84,7 +89,7 @@ class Batches:
         """Features `[B, frames, F]`, frame weights `[B, frames / 2]` and targets."""
         noises = round(self.recipe.batch * self.recipe.noise_share) if len(self.noises) else 0
         wanted = self.recipe.batch - noises
-        chosen = rng.choice(self.train, wanted, replace=len(self.train) < wanted)
+        chosen = rng.choice(self.train, wanted, p=self.chance)
         clips = np.concatenate([chosen, rng.choice(self.noises, noises)]).astype(int)
         length = self.recipe.frames
         features = np.tile(self.fill, (len(clips), length, 1))

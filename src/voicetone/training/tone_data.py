@@ -87,7 +87,8 @@ def features_of(wave: Waveform, config: SpectralConfig) -> Floats:
     samples = wave.samples[0]
     whole = -(-len(samples) // FRAME) * FRAME
     padded = np.pad(samples, (config.context, whole - len(samples)))
-    return spectral_features(padded[None], config)[0]
+    features: Floats = spectral_features(padded[None], config)[0]
+    return features
 
 
 def speech_labels(features: Floats, mels: int) -> NDArray[np.bool_]:
@@ -99,7 +100,7 @@ def speech_labels(features: Floats, mels: int) -> NDArray[np.bool_]:
     decibels = 10 / np.log(10) * features[:, : int(mels * 0.75)].mean(axis=1)
     decibels = decibels.reshape(-1, 2).max(axis=1)
     loud, floor = np.percentile(decibels, 95), np.percentile(decibels, 5)
-    active = (decibels > loud - 35.0) & (decibels > min(floor + 6.0, loud - 6.0))
+    active: NDArray[np.bool_] = (decibels > loud - 35.0) & (decibels > min(floor + 6.0, loud - 6.0))
     positions = np.flatnonzero(active)
     for left, right in itertools.pairwise(positions):
         if right - left <= 8:
@@ -169,7 +170,7 @@ def made_noise(rng: np.random.Generator, length: int) -> Floats:
         slope = rng.uniform(0.0, 2.0) / 2
         sound = np.fft.irfft(spectrum / np.maximum(np.arange(len(spectrum)), 1) ** slope, length)
     sound = sound / (np.abs(sound).max() + 1e-9) * 10 ** rng.uniform(-3.0, -0.3)
-    return (sound + 1e-4 * rng.standard_normal(length)).astype(np.float32)
+    return np.asarray(sound + 1e-4 * rng.standard_normal(length), dtype=np.float32)
 
 
 def _seed(*parts: object) -> np.random.Generator:

@@ -79,9 +79,10 @@ def fit(
     )
     for step in range(1, recipe.steps + 1):
         features, weight, targets = batches.draw(rng, device)
-        loss = tone_loss(*net(features, weight), targets, smoothing=recipe.smoothing)
+        sentiment, emotion, speech = net(features, weight)
+        loss = tone_loss(sentiment, emotion, speech, targets, smoothing=recipe.smoothing)
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(net.parameters(), 5.0)
         optimiser.step()
         schedule.step()

@@ -21,6 +21,8 @@ class CorpusPart:
     """Groups of speakers; the first so many folds of the run each hold one group out."""
     validation: int = 0
     """Speakers after the held-out group that validate."""
+    share: float = 1.0
+    """How much of a batch comes from here, against the other corpora's shares."""
     emotions: tuple[str, ...] = ()
     """Take only these emotions; all if empty."""
 

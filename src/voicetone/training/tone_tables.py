@@ -47,7 +47,9 @@ def write_fold(folder: Path, predictions: FoldPredictions) -> None:
         folder / "speech.npz",
         frames=np.concatenate(predictions.speech, axis=1).astype(np.float16),
         lengths=np.array([p.shape[1] for p in predictions.speech]),
-        noise=np.concatenate([p for _, p in predictions.noise] or [np.zeros(0)]).astype(np.float16),
+        noise=np.concatenate(
+            [p for _, p in predictions.noise] or [np.zeros(0, dtype=np.float32)]
+        ).astype(np.float16),
         noise_lengths=np.array([len(p) for _, p in predictions.noise], dtype=np.int64),
         noise_test=np.array([part == "test" for part, _ in predictions.noise], dtype=bool),
     )

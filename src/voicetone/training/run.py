@@ -1,0 +1,37 @@
+"""`voicetone train`: a recipe becomes a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from voicetone.errors import DataError, MissingExtraError
+from voicetone.training.recipe import dataclass_from, read_recipe
+
+
+def train(recipe: Path, overrides: Sequence[str] = ()) -> Path:
+    """Run a recipe, or go on with its run where it stopped.
+
+    Args:
+        recipe: a TOML file; its `kind` says which trainer it is for.
+        overrides: `key=value` words.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        DataError: a recipe that can't be read or is of no known kind, or data that it needs.
+        MissingExtraError: training is not installed.
+    """
+    data = read_recipe(recipe, overrides)
+    kind = data.get("kind")
+    if kind != "tone":
+        raise DataError(f"{recipe}: kind = {kind!r} is unknown; known is: tone")
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("training", "data,report,train") from error
+    from voicetone.training.tone_recipe import ToneRecipe
+    from voicetone.training.tone_ship import run_tone
+
+    return run_tone(dataclass_from(ToneRecipe, data, recipe))

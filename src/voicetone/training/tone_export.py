@@ -1,0 +1,142 @@
+"""A trained tone network as a bundle: two ONNX graphs and `bundle.json`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from voicetone.audio.units import FRAME, HOP_SECONDS, SAMPLE_RATE, WINDOW_FRAMES, WINDOW_SECONDS
+from voicetone.features.spectral import SpectralConfig
+from voicetone.models.tone import ToneConfig, ToneNet
+from voicetone.pretrained.spec import FORMAT, SPEC_NAME, parse_spec
+from voicetone.types import SENTIMENTS
+
+_OPSET = 17
+
+
+class _Pooled(nn.Module):
+    def __init__(self, net: ToneNet) -> None:
+        super().__init__()
+        self.head = net.head
+
+    def forward(self, frames: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        sentiment, emotion = self.head(frames, weight)
+        return sentiment, emotion
+
+
+def graphs(net: ToneNet) -> dict[str, bytes]:
+    """`encoder.onnx` and `head.onnx` of a network in evaluation mode."""
+    config = net.config
+    features = torch.zeros(2, 2 * 20, config.features)
+    state = torch.zeros(2, config.state_size)
+    frames, weight = torch.zeros(2, WINDOW_FRAMES, config.width + 1), torch.ones(2, WINDOW_FRAMES)
+    free = {0: "batch", 1: "time"}
+    return {
+        "encoder.onnx": _exported(
+            net.encoder,
+            (features, state),
+            {"features": free, "state": {0: "batch"}},
+            {"frames": free, "speech": free, "state_out": {0: "batch"}},
+        ),
+        "head.onnx": _exported(
+            _Pooled(net),
+            (frames, weight),
+            {"frames": free, "weight": free},
+            {"sentiment": {0: "batch"}, "emotion": {0: "batch"}},
+        ),
+    }
+
+
+def _exported(
+    module: nn.Module,
+    inputs: tuple[Tensor, ...],
+    input_axes: Mapping[str, Mapping[int, str]],
+    output_axes: Mapping[str, Mapping[int, str]],
+) -> bytes:
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        # The exporter by tracing is deprecated, but quick, and exact here: no data-dependent flow.
+        warnings.simplefilter("ignore")
+        path = Path(folder) / "graph.onnx"
+        torch.onnx.export(
+            module.eval(),
+            inputs,
+            path,
+            input_names=list(input_axes),
+            output_names=list(output_axes),
+            dynamic_axes={**input_axes, **output_axes},
+            opset_version=_OPSET,
+            dynamo=False,
+        )
+        return path.read_bytes()
+
+
+def multiply_adds(config: ToneConfig) -> int:
+    """Multiply-adds per second of audio: encoder once, head once every 2.5 s over 5 s."""
+    rate = SAMPLE_RATE / FRAME
+    first, second = config.stem
+    per_frame = first * 4 * 5 * (config.mels // 2)
+    per_frame += second * first * 3 * 5 * (config.mels // 4)
+    per_frame += (second * (config.mels // 4) + 2 * config.lags) * config.width
+    block = config.kernel * config.width + 2 * config.expand * config.width**2
+    per_frame += len(config.dilations) * block + config.width
+    pooling = config.width * 64 + 64 * config.heads + 4 * config.width
+    outputs = config.hidden * (2 * config.width + config.sentiments + config.emotions)
+    return round(rate * per_frame + (WINDOW_FRAMES * pooling + outputs) / HOP_SECONDS)
+
+
+def write_bundle(
+    folder: Path,
+    net: ToneNet,
+    spectral: SpectralConfig,
+    emotions: tuple[str, ...],
+    facts: Mapping[str, Any],
+) -> Path:
+    """Write a bundle and check that it reads back.
+
+    Args:
+        folder: where to; made if missing.
+        net: the trained network.
+        spectral: its features.
+        emotions: the labels in the order of its outputs.
+        facts: the rest of `bundle.json`: name, version, created, temperature, speech, dont_know,
+            training, licence, attribution, notice, card, metrics.
+
+    Raises:
+        BundleError: a fact that a bundle can't hold.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = graphs(net.eval())
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    config = net.config
+    spec = {
+        "format": FORMAT,
+        "label_spaces": {"sentiment": list(SENTIMENTS), "emotion": list(emotions)},
+        "sample_rate": SAMPLE_RATE,
+        "window_seconds": WINDOW_SECONDS,
+        "hop_seconds": HOP_SECONDS,
+        "frame_samples": FRAME,
+        "features": spectral.to_dict(),
+        "state_size": config.state_size,
+        "embedding_size": config.width + 1,
+        "graphs": {"encoder": "encoder.onnx", "head": "head.onnx"},
+        "parameters": sum(p.numel() for p in net.parameters()),
+        "mac_per_second": multiply_adds(config),
+        "files": {
+            name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+            for name, data in files.items()
+        },
+        **facts,
+    }
+    text = json.dumps(spec, indent=1, ensure_ascii=False)
+    parse_spec(text.encode(), folder / SPEC_NAME)
+    (folder / SPEC_NAME).write_text(text + "\n", encoding="utf-8")
+    return folder
