@@ -32,10 +32,20 @@ SPEC = {
     "parameters": 812_345,
     "dont_know": {"sentiment": 0.45, "curve": [[0.0, 1.0, 0.66], [0.45, 0.87, 0.71]]},
     "training": [
-        {"corpus": "ravdess", "licence": "CC BY-NC-SA 4.0", "utterances": 1440, "hours": 1.5,
-         "note": "24 actors, North American English"},
-        {"corpus": "emodb", "licence": "CC0", "utterances": 339, "hours": 0.3,
-         "note": "10 actors, German"},
+        {
+            "corpus": "ravdess",
+            "licence": "CC BY-NC-SA 4.0",
+            "utterances": 1440,
+            "hours": 1.5,
+            "note": "24 actors, North American English",
+        },
+        {
+            "corpus": "emodb",
+            "licence": "CC0",
+            "utterances": 339,
+            "hours": 0.3,
+            "note": "10 actors, German",
+        },
     ],
     "attribution": ["RAVDESS, Livingstone and Russo, 2018", "EMO-DB, Burkhardt et al., 2005"],
     "notice": "The weights may not be used commercially.",
@@ -49,9 +59,15 @@ def scores(valence: float, noise: Sequence[float] = (0, 0, 0)) -> tuple[Scores, 
     p = np.exp(raw) / np.exp(raw).sum()
     positive, neutral, negative = p.tolist()
     shares = {
-        "anger": 0.55 * negative, "happiness": 0.8 * positive, "sadness": 0.2 * negative,
-        "neutral": 0.6 * neutral, "fear": 0.1 * negative, "disgust": 0.15 * negative,
-        "surprise": 0.2 * positive, "boredom": 0.1 * neutral, "calm": 0.3 * neutral,
+        "anger": 0.55 * negative,
+        "happiness": 0.8 * positive,
+        "sadness": 0.2 * negative,
+        "neutral": 0.6 * neutral,
+        "fear": 0.1 * negative,
+        "disgust": 0.15 * negative,
+        "surprise": 0.2 * positive,
+        "boredom": 0.1 * neutral,
+        "calm": 0.3 * neutral,
     }
     return dict(zip(SENTIMENTS, p.tolist(), strict=True)), {e: shares[e] for e in EMOTIONS}
 
@@ -84,13 +100,19 @@ def channel(
             windows.append(Window(max(0.0, end - 5), end, False, 0.0, None, None))
         previous = end
     return ChannelResult(
-        number, name, flags, tuple(windows), _current(windows, sure_from),
-        _overall(windows, sure_from), _turns(duration, talks),
+        number,
+        name,
+        flags,
+        tuple(windows),
+        _current(windows, sure_from),
+        _overall(windows, sure_from),
+        _turns(duration, talks),
     )
 
 
 def two_party() -> FileResult:
     """A call of 3 minutes whose customer grows angry at 0:52 and is content from 2:06."""
+
     def agent_talks(t: float) -> bool:
         return t % 17 < 7 and t % 1.9 < 1.6
 
@@ -98,8 +120,11 @@ def two_party() -> FileResult:
         return t % 17 >= 7.6 and t % 2.3 < 2.0
 
     customer = channel(
-        1, 180, lambda t: 0.05 if t < 52 else -0.85 if t < 126 else 0.7,
-        name="customer", talks=customer_talks,
+        1,
+        180,
+        lambda t: 0.05 if t < 52 else -0.85 if t < 126 else 0.7,
+        name="customer",
+        talks=customer_talks,
     )
     agent = channel(0, 180, lambda t: 0.3, name="agent", talks=agent_talks)
     return FileResult("call.flac", 180.0, "tone-small 0.1.0", (), (agent, customer))
@@ -107,9 +132,17 @@ def two_party() -> FileResult:
 
 def mono() -> FileResult:
     talk = channel(0, 47.3, lambda t: math.cos(t / 9) * 0.5, talks=lambda t: t % 6 < 5)
-    return FileResult("voice memo.wav", 47.3, "tone-small 0.1.0", ("clipped",),
-                      (ChannelResult(0, None, ("clipped",), talk.windows, talk.current,
-                                     talk.overall, talk.speech),))
+    return FileResult(
+        "voice memo.wav",
+        47.3,
+        "tone-small 0.1.0",
+        ("clipped",),
+        (
+            ChannelResult(
+                0, None, ("clipped",), talk.windows, talk.current, talk.overall, talk.speech
+            ),
+        ),
+    )
 
 
 def unsure() -> FileResult:
@@ -133,7 +166,10 @@ def three_hours(channels: int = 2) -> FileResult:
 
     length = 3 * 3600.0 - 30
     return FileResult(
-        "board meeting.wav", length, "tone-small 0.1.0", (),
+        "board meeting.wav",
+        length,
+        "tone-small 0.1.0",
+        (),
         tuple(
             channel(i, length, mood(i), talks=lambda t, i=i: (t + 40 * i) % 90 < 55 and t % 7 < 6)
             for i in range(channels)
@@ -143,10 +179,18 @@ def three_hours(channels: int = 2) -> FileResult:
 
 def eight() -> FileResult:
     return FileResult(
-        "round table.flac", 600.0, "tone-small 0.1.0", (),
+        "round table.flac",
+        600.0,
+        "tone-small 0.1.0",
+        (),
         tuple(
-            channel(i, 600, lambda t, i=i: 0.6 * math.sin(t / 80 + i), name=f"seat {i + 1}",
-                    talks=lambda t, i=i: int(t / 12) % 8 == i)
+            channel(
+                i,
+                600,
+                lambda t, i=i: 0.6 * math.sin(t / 80 + i),
+                name=f"seat {i + 1}",
+                talks=lambda t, i=i: int(t / 12) % 8 == i,
+            )
             for i in range(8)
         ),
     )
@@ -156,10 +200,14 @@ def hostile() -> FileResult:
     call = two_party()
     agent, customer = call.channels
     return FileResult(
-        f"{HOSTILE}.wav", call.duration, HOSTILE, call.flags,
+        f"{HOSTILE}.wav",
+        call.duration,
+        HOSTILE,
+        call.flags,
         (
-            ChannelResult(0, HOSTILE, (HOSTILE,), agent.windows, agent.current, agent.overall,
-                          agent.speech),
+            ChannelResult(
+                0, HOSTILE, (HOSTILE,), agent.windows, agent.current, agent.overall, agent.speech
+            ),
             customer,
         ),
     )

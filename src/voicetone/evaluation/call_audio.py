@@ -50,7 +50,7 @@ def player(audio: Path | None, duration: float, folder: Path) -> Player | None:
 
 def _linked(audio: Path, folder: Path) -> Player | None:
     try:
-        relative = os.path.relpath(audio, folder)
+        relative = os.path.relpath(audio.resolve(), folder.resolve())
     except ValueError:  # on another drive
         return None
     parts = Path(relative).as_posix()
@@ -67,7 +67,7 @@ def _mp3(audio: Path) -> bytes:
             out,
             "w",
             samplerate=SAMPLE_RATE,
-            channels=min(source.channels, 2),
+            channels=source.channels if source.channels <= 2 else 1,
             format="MP3",
             subtype="MPEG_LAYER_III",
             compression_level=COMPRESSION,

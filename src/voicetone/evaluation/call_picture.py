@@ -1,4 +1,4 @@
-"""The geometry of a channel's pictures: times and scores → SVG paths with a bounded number of points.
+"""The geometry of a channel's pictures: times and scores → SVG paths of bounded length.
 
 Horizontal units are `WIDTH` for the whole recording, vertical ones `HEIGHT` for a picture; the
 page stretches them to the room there is. Text is placed in per cent, so it is not stretched.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from voicetone.evaluation.call_words import clock, newest_parts
-from voicetone.types import SENTIMENTS, ChannelResult, Current, Floats, Scores, Segment, Window
+from voicetone.types import SENTIMENTS, Current, Floats, Scores, Segment, Window
 
 WIDTH = 4000
 HEIGHT = 1000
@@ -107,10 +107,13 @@ def heat(slices: Sequence[Column], emotions: Sequence[str], duration: float) -> 
     return ["".join(path) for path in paths]
 
 
-def balance(currents: Sequence[Current], duration: float) -> str:
-    """Positive minus negative over the last 30 s of speech, as an area around the middle."""
+def balance(currents: Sequence[Current], begin: float, duration: float) -> str:
+    """Positive minus negative over the last 30 s of speech, as an area around the middle.
+
+    It begins where speech does, `begin` s.
+    """
     points = []
-    previous = 0.0
+    previous = begin
     for current in _thinned(currents):
         sentiment = current.sentiment
         if sentiment is None:
@@ -122,15 +125,16 @@ def balance(currents: Sequence[Current], duration: float) -> str:
         return ""
     middle = HEIGHT // 2
     end = _x(min(previous, duration), duration)
-    points = [(0, points[0][1]), *points, (end, points[-1][1])]
+    start = _x(begin, duration)
+    points = [(start, points[0][1]), *points, (end, points[-1][1])]
     line = "L".join(f"{x} {round(middle * (1 - value))}" for x, value in points)
-    return f"M0 {middle}L{line}V{middle}z"
+    return f"M{start} {middle}L{line}V{middle}z"
 
 
-def strip(currents: Sequence[Current], duration: float) -> list[Run]:
-    """The label over the last 30 s of speech, from each new one until the next."""
+def strip(currents: Sequence[Current], begin: float, duration: float) -> list[Run]:
+    """The label over the last 30 s of speech as it stood at the end of each piece."""
     found: list[Run] = []
-    previous = 0.0
+    previous = begin
     for current in _thinned(currents):
         end = min(current.end, duration)
         left, width = 100 * previous / duration, 100 * (end - previous) / duration
@@ -171,12 +175,11 @@ def waveform(peaks: Floats) -> str:
     middle = HEIGHT / 2
     edges = [round(WIDTH * i / len(starts)) for i in range(len(starts) + 1)]
     top = [round(middle - middle * float(v) / scale) for v in high]
-    foot = [max(round(middle - middle * float(v) / scale), t + 8) for v, t in zip(low, top, strict=True)]
-    forth = "".join(f"L{x} {y}H{r}" for x, r, y in zip(edges, edges[1:], top, strict=False))
-    back = "".join(
-        f"L{r} {y}H{x}"
-        for x, r, y in reversed(list(zip(edges, edges[1:], foot, strict=False)))
-    )
+    foot = [round(middle - middle * float(v) / scale) for v in low]
+    spans = list(zip(edges, edges[1:], top, foot, strict=False))
+    forth = "".join(f"L{left} {y}H{right}" for left, right, y, _ in spans)
+    # A hair below the top edge, so that silence shows as a line.
+    back = "".join(f"L{right} {max(z, y + 8)}H{left}" for left, right, y, z in reversed(spans))
     return f"M{forth[1:]}{back}z"
 
 
@@ -192,14 +195,6 @@ def ticks(duration: float) -> list[Tick]:
         text = clock(i * step) if step >= 1 else f"{i * step:g} s"
         found.append(Tick(round(left, 3), text, anchor, i % 2 == 1))
     return found
-
-
-def channel_peaks(peaks: Floats, result_channels: Sequence[ChannelResult], index: int) -> Floats:
-    """The peaks `[bins, 2]` of one analysed channel, whether or not all channels have some."""
-    if len(peaks) == len(result_channels):
-        return peaks[index]
-    number = result_channels[index].channel
-    return peaks[number] if number < len(peaks) else peaks[:0].reshape(0, 2)
 
 
 def _x(seconds: float, duration: float) -> int:

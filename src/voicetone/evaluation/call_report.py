@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +96,7 @@ def render(
         result: the analysed recording.
         spec: the model's card, as `bundle.json` holds it; what is missing is left out.
         peaks: `[channels, bins, 2]`, least and greatest sample per bin and channel, of the
-            analysed channels or of all; None for no waveform.
+            analysed channels; None for no waveform.
         audio: the recording, for the player: up to 15 minutes are put into the page, longer
             ones are linked. None, or a file that can't be played, for no player.
         folder: where the page will lie, for that link; the current folder by default.
@@ -104,31 +104,36 @@ def render(
     duration = max(result.duration, 1e-3)
     sure_from = _sure_from(spec)
     drawn = np.zeros((0, 0, 2), np.float32) if peaks is None else peaks
-    lanes: list[Lane] = []
-    for index in range(len(result.channels)):
-        numbered = sum(len(lane.points) for lane in lanes)
-        lanes.append(_lane(result, index, drawn, duration, sure_from, numbered))
+    indices = range(len(result.channels))
+    lanes = _numbered([_lane(result, index, drawn, duration, sure_from) for index in indices])
     sound = player(audio, result.duration, folder or Path.cwd())
     style, script = _source("call_report.css"), _source("call_report.js")
-    page = _environment().get_template("call_report.html").render(
-        file=Path(result.file).name or result.file,
-        path=result.file,
-        result=result,
-        length=clock(duration) if duration >= 1 else f"{result.duration:.3f} s",
-        lanes=lanes,
-        cautions=cautions(result),
-        ticks=picture.ticks(duration),
-        card=_card(spec),
-        spec=spec,
-        answers=_answers(spec),
-        metrics=_flat(spec.get("metrics") or {}),
-        sure_from=sure_from,
-        player=sound,
-        policy=_policy(style, script, sound),
-        style=style,
-        script=script,
-        data=_script_data(result, lanes, duration),
-        layout=_layout(),
+    page = (
+        _environment()
+        .get_template("call_report.html")
+        .render(
+            file=_file_name(result.file),
+            model=result.model,
+            duration=result.duration,
+            length=clock(duration) if duration >= 1 else f"{result.duration:.3f} s",
+            lanes=lanes,
+            turns=sorted((p for lane in lanes for p in lane.points), key=lambda p: p.number),
+            cautions=cautions(result),
+            ticks=picture.ticks(duration),
+            card=_card(spec),
+            notice=spec.get("notice"),
+            training=_training(spec),
+            attribution=list(spec.get("attribution") or []),
+            answers=_answers(spec),
+            metrics=_flat(spec.get("metrics") or {}),
+            sure_from=sure_from,
+            player=sound,
+            policy=_policy(style, script, sound),
+            style=style,
+            script=script,
+            data=_script_data(result, lanes, duration),
+            layout=_layout(),
+        )
     )
     return page.encode("utf-8", "replace").decode("utf-8")
 
@@ -144,20 +149,14 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["clock"] = clock
+    environment.filters["spoken"] = _spoken
     environment.filters["visible"] = _visible
     environment.filters["score"] = lambda value: f"{value:.2f}"
     environment.globals["marks"] = MARKS
     return environment
 
 
-def _lane(
-    result: FileResult,
-    index: int,
-    peaks: Floats,
-    duration: float,
-    sure_from: float,
-    numbered: int,
-) -> Lane:
+def _lane(result: FileResult, index: int, peaks: Floats, duration: float, sure_from: float) -> Lane:
     channel = result.channels[index]
     sole = len(result.channels) == 1
     overall = channel.overall
@@ -168,6 +167,7 @@ def _lane(
     points = turning_points(channel, sure_from, who)
     shown = _clearest(points)
     spoken = overall.sentiment is not None
+    begin = next((column.start for column in slices if column.sentiment is not None), 0.0)
     return Lane(
         index=index,
         title=title_of(channel, sole),
@@ -180,29 +180,42 @@ def _lane(
         speech_seconds=overall.speech_seconds,
         share=min(1.0, overall.speech_seconds / duration),
         story=how_it_went(channel, sure_from, who),
-        points=[
-            Point(
-                numbered + i,
-                round(100 * p.time / duration, 3),
-                round(p.time, 2),
-                clock(p.time),
-                p.label,
-                str(p),
-            )
-            for i, p in enumerate(shown, 1)
-        ],
+        points=[_point(point, duration) for point in shown],
         left_out=len(points) - len(shown),
-        wave=picture.waveform(picture.channel_peaks(peaks, result.channels, index)),
+        wave=picture.waveform(peaks[index]) if index < len(peaks) else "",
         speech=picture.speech(channel.speech, duration),
         bands=picture.bands(slices, duration),
         heat=picture.heat(slices, emotions, duration),
-        balance=picture.balance(channel.current, duration),
-        strip=picture.strip(channel.current, duration),
+        balance=picture.balance(channel.current, begin, duration),
+        strip=picture.strip(channel.current, begin, duration),
         rows=rows,
         merged=-(-len(channel.windows) // max(1, len(rows))),
         windows=len(channel.windows),
         height=(HEAT_TOP + HEAT_ROW * len(emotions) if spoken else sum(SPEECH) + 6) + AXIS,
     )
+
+
+def _point(point: TurningPoint, duration: float) -> Point:
+    left = round(100 * point.time / duration, 3)
+    return Point(0, left, round(point.time, 2), clock(point.time), point.label, str(point))
+
+
+def _numbered(lanes: list[Lane]) -> list[Lane]:
+    """The lanes with their turning points numbered in the order of the call."""
+    ranks = sorted(
+        (point.time, lane.index, place) for lane in lanes for place, point in enumerate(lane.points)
+    )
+    numbers = {(index, place): i for i, (_, index, place) in enumerate(ranks, 1)}
+    return [
+        replace(
+            lane,
+            points=[
+                replace(point, number=numbers[lane.index, place])
+                for place, point in enumerate(lane.points)
+            ],
+        )
+        for lane in lanes
+    ]
 
 
 def _clearest(points: list[TurningPoint]) -> list[TurningPoint]:
@@ -242,6 +255,23 @@ def _card(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
     return facts
 
 
+def _training(spec: Mapping[str, Any]) -> list[tuple[str, str, str, str, str]]:
+    """Corpus, licence, utterances, hours and note of each corpus."""
+    found = []
+    for corpus in spec.get("training") or []:
+        number = corpus.get("utterances")
+        found.append(
+            (
+                str(corpus.get("corpus", "")),
+                str(corpus.get("licence", "")),
+                "" if number is None else f"{number:,}",
+                _number(corpus.get("hours", "")),
+                str(corpus.get("note", "")),
+            )
+        )
+    return found
+
+
 def _answers(spec: Mapping[str, Any]) -> str | None:
     """What is known of the model's doubt, as a sentence."""
     threshold = _sure_from(spec)
@@ -276,6 +306,14 @@ def _flat(metrics: Any, prefix: str = "") -> list[tuple[str, str]]:
 
 def _number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _file_name(file: str) -> str:
+    return "standard input" if file == "-" else Path(file).name or file
+
+
+def _spoken(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 10 else clock(seconds)
 
 
 def _visible(text: object) -> str:

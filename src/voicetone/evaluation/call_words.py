@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,7 @@ class TurningPoint:
         end = "the end" if self.until is None else clock(self.until)
         return (
             f"At {clock(self.time)} {self.subject} {_TURNS[self.label]} "
-            f"({self.label} {self.score:.2f} in the speech until {end}, was {self.was:.2f})"
+            f"({self.label} {self.score:.2f} on average until {end}, was {self.was:.2f})"
         )
 
 
@@ -87,7 +88,7 @@ def turning_points(
     who = subject or tone_of(channel)
     known = _known(stretches(channel, sure_from))
     points = []
-    for before, after in zip(known, known[1:], strict=False):
+    for before, after in pairwise(known):
         label = str(after.label)
         points.append(
             TurningPoint(
@@ -123,7 +124,7 @@ def stretches(channel: ChannelResult, sure_from: float = 0.0) -> list[Stretch]:
     scores = np.array([_triple(window.sentiment or {}) for window, _, _ in parts])
     cuts = _partition(weights, scores)
     found: list[Stretch] = []
-    for first, stop in zip(cuts, cuts[1:], strict=False):
+    for first, stop in pairwise(cuts):
         seconds = float(weights[first:stop].sum())
         mean = weights[first:stop] @ scores[first:stop] / seconds
         start = _speech_start(channel, parts[first][1], parts[first][2])
@@ -135,9 +136,7 @@ def stretches(channel: ChannelResult, sure_from: float = 0.0) -> list[Stretch]:
     return found
 
 
-def how_it_went(
-    channel: ChannelResult, sure_from: float = 0.0, subject: str | None = None
-) -> str:
+def how_it_went(channel: ChannelResult, sure_from: float = 0.0, subject: str | None = None) -> str:
     """One sentence on how the tone of a channel went."""
     who = subject or tone_of(channel)
     who = who[:1].upper() + who[1:]

@@ -29,7 +29,7 @@
     if (column[2].length) parts.push(best(lane.emotions, column[2]));
     const percent = (100 * at) / data.duration;
     const run = lane.current.filter((r) => r[0] <= percent).pop();
-    if (run) parts.push(`last 30 s: ${run[1] ? `${MARKS[run[1]] || ""} ${run[1]}` : "don't know"}`);
+    if (run) parts.push(`last 30 s ${run[1] ? `${MARKS[run[1]] || ""} ${run[1]}` : "don't know"}`);
     return parts.join(" · ");
   };
   const place = (line, at) => {
@@ -42,6 +42,7 @@
   const show = () => {
     for (const plot of plots) {
       place(plot.querySelector(".cursor"), time);
+      if (audio && !audio.paused) continue; // a screen reader would speak over the call
       plot.setAttribute("aria-valuenow", time.toFixed(2));
       plot.setAttribute("aria-valuetext", words(data.lanes[Number(plot.dataset.lane)], time));
     }
