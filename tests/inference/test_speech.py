@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from voicetone.inference.speech import Activity, Turns
+from voicetone.pretrained.spec import SpeechRule
+from voicetone.types import Segment
+
+RULE = SpeechRule(threshold=0.5, onset_frames=3, hangover_frames=2)
+
+
+def _active(pattern: str, rule: SpeechRule = RULE) -> str:
+    probability = np.float32([1.0 if c == "#" else 0.0 for c in pattern])
+    return "".join("#" if a else "." for a in Activity(rule).push(probability))
+
+
+@pytest.mark.parametrize(
+    ("probability", "active"),
+    [
+        ("......", "......"),
+        ("##.##.", "......"),
+        ("###...", "..###."),
+        (".####......", "...####...."),
+        ("###.#....", "..#####.."),
+        ("###...#...", "..###....."),
+        ("###...###...", "..###...###."),
+    ],
+)
+def test_onset_and_hangover(probability: str, active: str) -> None:
+    assert _active(probability) == active
+
+
+def test_at_the_threshold_is_over_it() -> None:
+    rule = SpeechRule(threshold=0.5, onset_frames=1, hangover_frames=0)
+    assert Activity(rule).push(np.float32([0.4999, 0.5])).tolist() == [False, True]
+    assert _active("#.##.", rule) == "#.##."
+
+
+@given(st.lists(st.booleans(), max_size=60), st.lists(st.integers(0, 60), max_size=4))
+def test_cuts_change_nothing(over: list[bool], cuts: list[int]) -> None:
+    probability = np.array(over, dtype=np.float32)
+    whole = Activity(RULE).push(probability)
+    activity, turns = Activity(RULE), Turns()
+    pieces = [activity.push(piece) for piece in np.split(probability, sorted(cuts))]
+    assert np.concatenate(pieces).tolist() == whole.tolist()
+    segments = [s for piece in pieces for s in turns.push(piece)]
+    segments += turns.close(len(over) * 500)
+    assert sum(s.end - s.start for s in segments) == whole.sum() / 32
+    for one, next_one in pairwise(segments):
+        assert one.end < next_one.start
+
+
+def test_turns_carry_their_times() -> None:
+    turns = Turns()
+    active = np.array([False, True, True, False])
+    assert turns.push(active) == [Segment(1 / 32, 3 / 32)]
+    assert turns.push(np.array([True, True])) == []
+    assert turns.push(np.array([False])) == [Segment(4 / 32, 6 / 32)]
+    assert turns.push(np.array([True])) == []
+    assert turns.close(7 * 500 + 16) == [Segment(7 / 32, (7 * 500 + 16) / 16000)]
+    assert turns.close(7 * 500 + 16) == []
