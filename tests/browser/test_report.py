@@ -156,6 +156,12 @@ def test_without_the_recording_the_pictures_still_read(opened: Callable[..., Ope
     said = report.page.locator(".readout").nth(1).inner_text()
     assert "1:2" in said
     assert "negative" in said
+    page = report.page
+    page.mouse.move(0, 0)
+    assert page.locator(".readout").nth(1).inner_text() == said
+    plot.hover(position={"x": box["width"] * 150 / 180, "y": 60})
+    assert "positive" in page.locator(".readout").nth(1).inner_text()
+    assert float(report.cursors()[0].rstrip("%")) == pytest.approx(100 * 81 / 180, abs=0.5)
     assert report.complaints == []
 
 

@@ -217,15 +217,18 @@ def test_bands_fill_the_height_and_stop_where_nobody_speaks() -> None:
     gap = [Window(2.5, 7.5, False, 0, None, None), Window(5, 10, False, 0, None, None)]
     slices = call_picture.columns([spoken, *gap, after], 12.5)
     paths = call_picture.bands(slices, 12.5)
-    heights = {}
+    edges = {}
     for label, path in paths.items():
         first, second = points(path)
         assert (min(x for x, _ in first), max(x for x, _ in first)) == (0, 1600)
         assert (min(x for x, _ in second), max(x for x, _ in second)) == (3200, 4000)
-        heights[label] = max(y for _, y in first) / call_picture.HEIGHT
-    assert heights["negative"] == 1.0  # the deepest reaches the foot: the bands sum to one
-    assert heights["positive"] == pytest.approx(pair[0]["positive"], abs=1e-3)
-    assert heights["neutral"] == pytest.approx(1 - pair[0]["negative"], abs=1e-3)
+        edges[label] = (min(y for _, y in first), max(y for _, y in first))
+    positive, neutral, negative = (edges[label] for label in SENTIMENTS)
+    assert (positive[0], negative[1]) == (0, call_picture.HEIGHT)  # they sum to one
+    assert positive[1] == pytest.approx(1000 * pair[0]["positive"], abs=1)
+    assert neutral[1] == pytest.approx(1000 * (1 - pair[0]["negative"]), abs=1)
+    for upper, lower in ((positive, neutral), (neutral, negative)):
+        assert upper[1] - lower[0] == call_picture.OVERLAP
 
 
 def test_heat_map_shades_by_probability_and_joins_equal_neighbours() -> None:

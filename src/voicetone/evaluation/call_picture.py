@@ -16,6 +16,7 @@ from voicetone.types import SENTIMENTS, Current, Floats, Scores, Segment, Window
 
 WIDTH = 4000
 HEIGHT = 1000
+OVERLAP = 6  # units, half a pixel
 MOST_COLUMNS = 600
 MOST_BINS = 1200
 LEVELS = 10  # steps of shade in the heat map
@@ -79,19 +80,17 @@ def columns(windows: Sequence[Window], duration: float, most: int = MOST_COLUMNS
 def bands(slices: Sequence[Column], duration: float) -> dict[str, str]:
     """The stacked sentiments: per label the path of its band, positive at the top.
 
-    Each band is drawn from the foot of the picture, to be painted in this order (negative,
-    neutral, positive hang from the top and cover one another), so no seam shows between them.
+    To be painted from the foot up (negative, neutral, positive): a band reaches a hair under the
+    one above it, so that no seam shows between them.
     """
-    paths: dict[str, list[str]] = {"negative": [], "neutral": [], "positive": []}
+    paths: dict[str, list[str]] = {label: [] for label in SENTIMENTS}
     for run in _runs(slices):
+        top = [0.0] * len(run)
         shares = [_shares(column) for column in run]
-        floors = {
-            "negative": [1.0] * len(run),
-            "neutral": [share[0] + share[1] for share in shares],
-            "positive": [share[0] for share in shares],
-        }
-        for label, floor in floors.items():
-            paths[label].append(_hanging(run, floor, duration))
+        for place, label in enumerate(SENTIMENTS):
+            foot = [y + share[place] for y, share in zip(top, shares, strict=True)]
+            paths[label].append(_band(run, top, foot, duration))
+            top = foot
     return {label: "".join(parts) for label, parts in paths.items()}
 
 
@@ -230,15 +229,18 @@ def _shares(column: Column) -> tuple[float, float, float]:
     return positive, neutral, negative
 
 
-def _hanging(run: Sequence[Column], floor: Sequence[float], duration: float) -> str:
-    """From the top of the picture down to a line through the middles of the slices."""
+def _band(
+    run: Sequence[Column], top: Sequence[float], foot: Sequence[float], duration: float
+) -> str:
+    """Between two lines through the middles of the slices."""
     left, right = _x(run[0].start, duration), _x(run[-1].end, duration)
-    points = [
-        f"{_x((column.start + column.end) / 2, duration)} {round(HEIGHT * value)}"
-        for column, value in zip(run, floor, strict=True)
-    ]
-    line = "L".join([f"{left} {round(HEIGHT * floor[0])}", *points])
-    return f"M{left} 0L{line}L{right} {round(HEIGHT * floor[-1])}V0z"
+    middles = [_x((column.start + column.end) / 2, duration) for column in run]
+    xs = [left, *middles, right]
+    over = [max(0, round(HEIGHT * y) - OVERLAP) for y in (top[0], *top, top[-1])]
+    under = [round(HEIGHT * y) for y in (foot[0], *foot, foot[-1])]
+    forth = [f"{x} {y}" for x, y in zip(xs, over, strict=True)]
+    back = [f"{x} {y}" for x, y in zip(reversed(xs), reversed(under), strict=True)]
+    return f"M{'L'.join(forth + back)}z"
 
 
 def _level_runs(slices: Sequence[Column], emotion: str) -> Iterator[tuple[int, float, float]]:

@@ -149,6 +149,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["clock"] = clock
+    environment.filters["tenths"] = _tenths
     environment.filters["spoken"] = _spoken
     environment.filters["visible"] = _visible
     environment.filters["score"] = lambda value: f"{value:.2f}"
@@ -310,6 +311,11 @@ def _number(value: Any) -> str:
 
 def _file_name(file: str) -> str:
     return "standard input" if file == "-" else Path(file).name or file
+
+
+def _tenths(seconds: float) -> str:
+    tenths = round(10 * seconds)
+    return f"{clock(tenths // 10)}.{tenths % 10}"
 
 
 def _spoken(seconds: float) -> str:

@@ -10,7 +10,7 @@
   const audio = byId("audio"), play = byId("play"), seek = byId("seek"), now = byId("now"), rate = byId("rate");
   const readouts = new Map(all(".readout").map((node) => [Number(node.dataset.lane), node]));
   const MARKS = { positive: "▲", neutral: "●", negative: "▼" };
-  let time = 0;
+  let time = 0, pointed = null;
 
   const clock = (seconds) => {
     const whole = Math.floor(seconds + 1e-6), two = (n) => String(n).padStart(2, "0");
@@ -38,7 +38,10 @@
     line.setAttribute("x2", x);
     line.setAttribute("visibility", "visible");
   };
-  const read = (at) => readouts.forEach((node, lane) => { node.textContent = words(data.lanes[lane], at); });
+  const read = () => {
+    const at = pointed === null ? time : pointed;
+    readouts.forEach((node, lane) => { node.textContent = words(data.lanes[lane], at); });
+  };
   const show = () => {
     for (const plot of plots) {
       place(plot.querySelector(".cursor"), time);
@@ -46,7 +49,7 @@
       plot.setAttribute("aria-valuenow", time.toFixed(2));
       plot.setAttribute("aria-valuetext", words(data.lanes[Number(plot.dataset.lane)], time));
     }
-    read(time);
+    read();
     now.textContent = clock(time);
     seek.value = String(time);
     seek.setAttribute("aria-valuetext", clock(time));
@@ -72,11 +75,13 @@
   };
   for (const plot of plots) {
     const hover = (event) => {
-      for (const other of plots) place(other.querySelector(".ghost"), at(plot, event));
-      read(at(plot, event));
+      pointed = at(plot, event);
+      for (const other of plots) place(other.querySelector(".ghost"), pointed);
+      read();
     };
     plot.addEventListener("pointerdown", (event) => {
       if (event.button !== 0) return;
+      pointed = null;
       jump(at(plot, event));
     });
     plot.addEventListener("pointermove", (event) => {
@@ -85,7 +90,8 @@
     });
     plot.addEventListener("pointerleave", () => {
       for (const other of plots) other.querySelector(".ghost").setAttribute("visibility", "hidden");
-      read(time);
+      pointed = null;
+      read();
     });
     plot.addEventListener("keydown", (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey) return;
