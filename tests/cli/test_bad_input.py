@@ -64,7 +64,7 @@ BAD: list[tuple[Callable[[Path], None], str]] = [
     (empty, "empty"),
     (header_only, "no samples"),
     (truncated, "truncated"),
-    (text, "no audio that can be read"),
+    (text, "no sound file that can be read"),
     (many_channels, "32 channels"),
     (absurd_rate, "1000000"),
     (slow_rate, "100"),

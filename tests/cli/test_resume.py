@@ -15,7 +15,7 @@ import pytest
 from tests.cli.conftest import Run, command, environment, noise, write_audio
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no signals of this kind")
-COUNT = 40
+COUNT = 30
 
 
 def many_copies(tmp_path: Path, count: int) -> Path:
@@ -79,7 +79,7 @@ def test_a_killed_run_goes_on_where_it_stopped(
 ) -> None:
     place = many_copies(tmp_path, COUNT)
     target = tmp_path / "x.jsonl"
-    outputs = ("--jsonl", target, "--html", f"{tmp_path}/html/", "--csv", tmp_path / "x.csv")
+    outputs = ("--jsonl", target, "--rttm", f"{tmp_path}/rttm/", "--csv", tmp_path / "x.csv")
     process = start("analyze", place, "--model", toy, "--jobs", jobs, *outputs)
     wait_for_lines(target, 3, process)
     os.killpg(process.pid, signal.SIGKILL)
@@ -98,7 +98,7 @@ def test_a_killed_run_goes_on_where_it_stopped(
     assert f"{done} of {COUNT} recordings were analysed before" in again.err
     assert names(target) == ALL
     assert set(kept.splitlines()) <= set(target.read_bytes().splitlines())
-    assert len(list((tmp_path / "html").glob("*.html"))) == COUNT
+    assert len(list((tmp_path / "rttm").glob("*.rttm"))) == COUNT
     rows = (tmp_path / "x.csv").read_text().splitlines()
     assert len({row.split(",")[0] for row in rows[1:]}) == COUNT
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import types
 from pathlib import Path
 
 import pytest
-from tests.cli.conftest import Run, command, in_process
+from tests.cli.conftest import Run, command, environment, in_process
 from tests.cli.results import channel, result, silent
 from tests.toy import make_toy_bundle
 
@@ -61,17 +62,11 @@ def test_help_explains_how_a_killed_run_goes_on(voicetone: Run) -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion(shell: str) -> None:
-    import os
-    import subprocess
-
-    from tests.cli.conftest import environment
-
     env = environment(_VOICETONE_COMPLETE=f"complete_{shell}")
     env |= {"COMP_WORDS": "voicetone ana", "COMP_CWORD": "1"}
     env |= {"_TYPER_COMPLETE_ARGS": "voicetone ana", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
     done = subprocess.run(command(), capture_output=True, text=True, env=env, timeout=60)
     assert "analyze" in done.stdout, done.stderr
-    _ = os
 
 
 def test_models_list(voicetone: Run, installed: dict[str, Path], tmp_path: Path) -> None:
@@ -155,22 +150,20 @@ def test_train_hands_over(voicetone: Run, monkeypatch: pytest.MonkeyPatch, tmp_p
     assert voicetone("train", tmp_path / "none.toml").code == 2
 
 
-def test_train_without_its_extra(tmp_path: Path) -> None:
+def test_train_without_its_extra(
+    voicetone: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / "r.toml").write_text("")
-    code = (
-        "import sys; sys.modules['torch'] = None; from voicetone.cli.main import run; "
-        f"sys.exit(run(['train', {str(tmp_path / 'r.toml')!r}]))"
-    )
-    import subprocess
 
-    from tests.cli.conftest import environment
+    class NoTorch(types.ModuleType):
+        def __getattr__(self, name: str) -> object:
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
 
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment()
-    )
-    assert done.returncode == 4, done.stderr
-    assert "voicetone[train]" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    monkeypatch.setitem(sys.modules, "voicetone.training", NoTorch("voicetone.training"))
+    done = voicetone("train", tmp_path / "r.toml")
+    assert done.code == 4
+    (line,) = done.errors
+    assert "voicetone[train]" in line
 
 
 def test_a_defect_is_one_line_for_the_user(

@@ -30,7 +30,7 @@ def show(result: FileResult, sure_from: float, stream: IO[str]) -> str:
         title.append(f"  {clock(result.duration)}  {result.model}", style="not bold")
         if result.flags:
             title.append(f"  {', '.join(result.flags)}", style="yellow")
-        console.print(title)
+        console.print(title, soft_wrap=True)  # a path is not to be cut in two
         for channel in result.channels:
             console.print(_channel_table(result, channel, sure_from, console.width))
         console.print(Text(LEGEND, style="dim"))

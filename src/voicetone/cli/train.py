@@ -27,9 +27,11 @@ def train(
         raise UsageError(f"{recipe}: no such recipe: name a .toml file")
     try:
         from voicetone.training import run
-    except ImportError as error:
+
+        folder = run.train(recipe, values)
+    except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing == "voicetone":
             raise
         raise MissingExtraError(f"voicetone train ({missing})", "train") from error
-    say(f"{run.train(recipe, values)}\n")
+    say(f"{folder}\n")
