@@ -19,9 +19,9 @@ COUNT = 30
 
 
 def many_copies(tmp_path: Path, count: int) -> Path:
-    """A folder with hard links to one recording of two minutes."""
+    """A folder with hard links to one recording of 40 s."""
     place = tmp_path / "calls"
-    first = write_audio(place / "000.wav", noise(120.0))
+    first = write_audio(place / "000.wav", noise(40.0))
     for i in range(1, count):
         (place / f"{i:03}.wav").hardlink_to(first)
     return place
