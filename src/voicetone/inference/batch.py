@@ -13,7 +13,7 @@ from voicetone.inference.layout import CHUNK, Placement
 from voicetone.pretrained.predictor import Predictor
 from voicetone.types import Floats
 
-MAX_ENCODED = 24 * CHUNK  # samples in one call of the encoder: 60 s, about 50 MB of its workings
+MAX_ENCODED = 12 * CHUNK  # samples in one call of the encoder: 30 s, about 50 MB of its workings
 MAX_CLASSIFIED = 64  # windows in one call of the head
 
 

@@ -23,7 +23,7 @@ from voicetone.types import ChannelResult, Current, FileResult, Overall, Segment
 
 __all__ = ["Overview", "Progress", "analyze"]
 
-BLOCK_SECONDS = 30.0  # as many chunks as one job takes
+BLOCK_SECONDS = 10.0  # as many chunks as one job takes
 
 Progress = Callable[[float, float | None], None]
 """Called with the seconds done and those in all, None where the source doesn't tell."""
