@@ -61,7 +61,11 @@ def speaker_groups(
     speakers = manifest.speakers
     if any(u.speaker is None for u in manifest):
         raise DataError(f"{manifest.corpus}: an utterance has no speaker; speaker folds need one")
-    if groups < 2 or len(speakers) < groups + (validation > 0):
+    if (
+        groups < 2
+        or len(speakers) < groups
+        or validation >= len(speakers) - len(speakers) // groups
+    ):
         raise DataError(
             f"{manifest.corpus}: {len(speakers)} speakers can't make {groups} folds with "
             f"{validation} validation speakers; use fewer"

@@ -1,0 +1,70 @@
+"""The prepared folders."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from voicetone.corpora.prepared import data_root, read_prepared
+from voicetone.errors import DataError
+
+HEADER = "file,speaker,sex,age,language,label,sentence,transcript,complete,duration_s\n"
+
+
+def _folder(root: Path, *lines: str) -> Path:
+    folder = root / "emodb"
+    (folder / "audio").mkdir(parents=True)
+    (folder / "audio" / "03a01Fa.flac").write_bytes(b"x")
+    (folder / "manifest.csv").write_text(HEADER + "\n".join(lines), encoding="utf-8")
+    return root
+
+
+def test_a_row_becomes_an_utterance(tmp_path: Path) -> None:
+    row = "audio/03a01Fa.flac,03,male,31,de,happy,a01,Der Lappen,yes,1.8982"
+    (utterance,) = read_prepared("emodb", _folder(tmp_path, row))
+    assert utterance.id == "emodb/03a01Fa"
+    assert (utterance.emotion, utterance.label_raw, utterance.sentiment) == (
+        "happiness",
+        "happy",
+        "positive",
+    )
+    assert utterance.speaker == "emodb/03"
+    assert utterance.age == 31.0
+    assert utterance.extra["complete"] == "yes"
+
+
+def test_a_label_typo_is_named_by_line(tmp_path: Path) -> None:
+    row = "audio/03a01Fa.flac,03,male,31,de,hapy,a01,Der Lappen,yes,1.8982"
+    with pytest.raises(DataError, match=r"manifest\.csv:2: unknown label 'hapy'"):
+        read_prepared("emodb", _folder(tmp_path, row))
+
+
+def test_a_lost_file_is_named_by_line(tmp_path: Path) -> None:
+    row = "audio/gone.flac,03,male,31,de,happy,a01,Der Lappen,yes,1.8982"
+    with pytest.raises(DataError, match=r"manifest\.csv:2: audio/gone\.flac is gone"):
+        read_prepared("emodb", _folder(tmp_path, row))
+
+
+def test_unknown_corpus_and_no_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match="no prepared corpus 'mood'"):
+        read_prepared("mood", tmp_path)
+    monkeypatch.delenv("VOICETONE_DATA", raising=False)
+    with pytest.raises(DataError, match="VOICETONE_DATA"):
+        data_root()
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(
+    ("name", "count", "speakers", "anger"),
+    [("emodb", 535, 10, 127), ("ravdess", 960, 16, 128), ("nemo", 1617, 3, 270)],
+)
+def test_the_real_folders(
+    data_folder: Path, name: str, count: int, speakers: int, anger: int
+) -> None:
+    manifest = read_prepared(name, data_folder)
+    assert len(manifest) == count
+    assert len(manifest.speakers) == speakers
+    assert Counter(u.emotion for u in manifest)["anger"] == anger
+    assert all(u.sentiment is None for u in manifest if u.emotion == "surprise")

@@ -1,0 +1,55 @@
+"""Recipes are data: every one in the repository parses, and mistakes are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from voicetone.errors import DataError, UsageError
+from voicetone.training.recipe import dataclass_from, read_recipe
+from voicetone.training.run import train
+from voicetone.training.tone_recipe import ToneRecipe
+
+RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.toml"))
+KINDS = {"tone": ToneRecipe}
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def test_every_recipe_parses(path: Path) -> None:
+    data = read_recipe(path)
+    recipe = dataclass_from(KINDS[data["kind"]], data, path)
+    assert recipe.name == path.stem
+
+
+def test_overrides(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text('kind = "tone"\nsteps = 5\n[network]\nwidth = 8\n')
+    data = read_recipe(path, ["steps=7", "network.width=16", "out=runs/x", "a.b=[1, 2]"])
+    assert data["steps"] == 7
+    assert data["network"]["width"] == 16
+    assert data["out"] == "runs/x"
+    assert data["a"] == {"b": [1, 2]}
+
+
+@pytest.mark.parametrize("word", ["steps", "=3", "steps.x=1"])
+def test_bad_overrides(tmp_path: Path, word: str) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text("steps = 5\n")
+    with pytest.raises(UsageError, match=r"override|no table"):
+        read_recipe(path, [word])
+
+
+def test_mistakes_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    with pytest.raises(DataError, match="no such recipe"):
+        train(path)
+    path.write_text("steps = = 5\n")
+    with pytest.raises(DataError, match="not a TOML file"):
+        train(path)
+    path.write_text('kind = "poem"\n')
+    with pytest.raises(DataError, match="'poem' is unknown"):
+        train(path)
+    path.write_text('kind = "tone"\nname = "x"\nversion = "1"\nstepps = 3\ncorpora = []\n')
+    with pytest.raises(DataError, match="stepps"):
+        train(path)
