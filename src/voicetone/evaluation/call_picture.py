@@ -26,7 +26,7 @@ _STEPS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One upright slice of a picture, `start` to `end` in s; scores are None without speech."""
+    """One upright slice of a picture, `start` to `end` in s; scores are None where it holds no speech."""
 
     start: float
     end: float
@@ -64,7 +64,7 @@ def columns(windows: Sequence[Window], duration: float, most: int = MOST_COLUMNS
     found = []
     for first in range(0, len(parts), size):
         group = parts[first : first + size]
-        spoken = [w for w, _, _ in group if w.sentiment is not None]
+        spoken = [w for w, _, _ in group if w.sentiment is not None and w.speech_seconds > 0]
         found.append(
             Column(
                 start=group[0][1],
