@@ -26,7 +26,7 @@ _STEPS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One upright slice of a picture, `start` to `end` in s; scores are None where it holds no speech."""
+    """A slice of a picture, `start` to `end` in s; scores are None where it holds no speech."""
 
     start: float
     end: float
