@@ -238,6 +238,14 @@ def test_parquet_without_its_extra(
     assert not (tmp_path / "x.parquet").exists()
 
 
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="no such device")
+def test_a_device_as_output(call: Path, toy: Path) -> None:
+    done = in_process(["analyze", call, "--model", toy, "-q", "--csv", "/dev/stdout"])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("file,channel,")
+    assert Path("/dev/stdout").exists()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no pipes of this kind")
 def test_a_reader_that_goes_away(folder: Path, toy: Path) -> None:
     words = command("analyze", folder, "--model", toy, "--jsonl", "-", "--jobs", 1)

@@ -65,7 +65,7 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
     """
     try:
         target = path.resolve()
-        if target.exists() and not target.is_file():  # a device, a pipe: nothing to rename onto
+        if _is_device(target):  # nothing to rename onto
             with target.open("wb") as out:
                 yield out
             return
@@ -143,6 +143,8 @@ class Outputs:
                     f"--{name} {path}: several inputs need a folder, end it with /{hint}"
                 )
             if not folder:
+                if _is_device(Path(path)):
+                    continue
                 _claim(f"--{name} {path}", Path(path), taken)
             _prepare(Path(path) if folder else Path(path).parent)
 
@@ -191,6 +193,11 @@ def _short_name(path: Path, roots: Sequence[Path]) -> str:
             relative = path.relative_to(root)
             return str(relative.with_name(relative.stem))
     return path.stem
+
+
+def _is_device(path: Path) -> bool:
+    """A terminal, a pipe, /dev/null."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def _absolute(path: Path) -> Path:
