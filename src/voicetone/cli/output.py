@@ -64,11 +64,11 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
         OutputError: it can't be written.
     """
     try:
-        target = path.resolve()
-        if _is_device(target):  # nothing to rename onto
-            with target.open("wb") as out:
+        if _is_device(path):  # nothing to rename onto
+            with path.open("wb") as out:
                 yield out
             return
+        target = path.resolve()
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
         try:
