@@ -105,7 +105,7 @@ def test_overall_and_current_follow_from_the_windows(
             assert window.sentiment is not None
             wanted += part * window.sentiment["positive"]
             total, left = total + part, left - part
-        assert total <= 30.0
+        assert total <= 30.0 + 1e-9
         assert current.sentiment is not None
         assert abs(current.sentiment["positive"] - wanted / total) < 1e-6
 
