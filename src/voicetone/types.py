@@ -72,7 +72,7 @@ class Waveform:
     @property
     def duration(self) -> float:
         """Seconds."""
-        return self.samples.shape[1] / self.sample_rate
+        return int(self.samples.shape[1]) / self.sample_rate
 
     def mono(self) -> Waveform:
         """The mean of all channels, `[1, n]`."""
@@ -273,9 +273,7 @@ def _channel_dict(c: ChannelResult) -> dict[str, Any]:
         "overall": {
             "speech_seconds": round(c.overall.speech_seconds, 3),
             "label": c.overall.label,
-            "confidence": None
-            if c.overall.confidence is None
-            else round(c.overall.confidence, 4),
+            "confidence": None if c.overall.confidence is None else round(c.overall.confidence, 4),
             "sentiment": _scores(c.overall.sentiment),
             "emotion": _scores(c.overall.emotion),
         },

@@ -48,11 +48,36 @@ def test_a_lost_file_is_named_by_line(tmp_path: Path) -> None:
 
 
 def test_unknown_corpus_and_no_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DataError, match="no prepared corpus 'mood'"):
+    with pytest.raises(DataError, match="mood: no such corpus folder"):
         read_prepared("mood", tmp_path)
     monkeypatch.delenv("VOICETONE_DATA", raising=False)
     with pytest.raises(DataError, match="VOICETONE_DATA"):
         data_root()
+
+
+def test_a_folder_of_ones_own(tmp_path: Path) -> None:
+    row = "audio/03a01Fa.flac,anna,female,,en,calm,,,,"
+    folder = _folder(tmp_path, row) / "emodb"
+    with pytest.raises(DataError, match="licence"):
+        read_prepared(str(folder))
+    manifest = read_prepared(str(folder), licence="CC0")
+    assert manifest.licence == "CC0"
+    assert manifest.utterances[0].speaker == "emodb/anna"
+    assert manifest.utterances[0].age is None
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("audio/03a01Fa.flac,,male,31,de,happy,,,,", "manifest.csv:2: no speaker"),
+        ("audio/03a01Fa.flac,03,male,31,de,,,,,", "manifest.csv:2: no label"),
+        ("audio/03a01Fa.flac,03,male,old,de,happy,,,,", "age 'old' is no number"),
+        ("audio/03a01Fa.flac,03,male,1,de,sad,,,,\naudio/03a01Fa.flac,04,male,1,de,sad,,,,", ":3:"),
+    ],
+)
+def test_bad_rows_are_named(tmp_path: Path, row: str, said: str) -> None:
+    with pytest.raises(DataError, match=said.replace(".", r"\.")):
+        read_prepared("emodb", _folder(tmp_path, row))
 
 
 @pytest.mark.realdata

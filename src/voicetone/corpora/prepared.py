@@ -64,6 +64,8 @@ def rows(folder: Path) -> list[dict[str, str]]:
         raise DataError(f"{table}: no such manifest; give a prepared corpus folder")
     with table.open(newline="", encoding="utf-8") as handle:
         out = list(csv.DictReader(handle))
+    if out and "file" not in out[0]:
+        raise DataError(f"{table}: no column 'file'; it names each recording")
     for line, row in enumerate(out, start=2):
         path = folder / row["file"]
         if not path.is_file():
@@ -72,33 +74,51 @@ def rows(folder: Path) -> list[dict[str, str]]:
     return out
 
 
-def read_prepared(name: str, root: Path | None = None) -> Manifest:
-    """One of the prepared emotional corpora.
+def read_prepared(name: str, root: Path | None = None, *, licence: str = "") -> Manifest:
+    """A corpus in the prepared layout: one of the known ones, or anybody's folder.
 
     Args:
-        name: `emodb`, `ravdess` or `nemo`.
-        root: the folder that holds the corpora; `VOICETONE_DATA` if not given.
+        name: `emodb`, `ravdess` or `nemo`, or the path of a folder with `manifest.csv`, whose
+            columns `file`, `label` and `speaker` are needed and others taken where known.
+        root: the folder that holds the known corpora; `VOICETONE_DATA` if not given.
+        licence: of a folder of one's own; it goes into what is made from it.
 
     Raises:
-        DataError: unknown name, a missing file, or a label outside the label space.
+        DataError: no such corpus, a missing column or file, a row without speaker, a label
+            outside the label space, a file named twice, or an own folder without a licence.
     """
-    if name not in CORPORA:
-        raise DataError(f"no prepared corpus {name!r}: choose one of {', '.join(CORPORA)}")
-    folder = (root or data_root()) / name
-    facts = CORPORA[name]
-    utterances = [
-        _utterance(name, row, folder, line) for line, row in enumerate(rows(folder), start=2)
-    ]
-    return Manifest(name, facts.version, facts.licence, facts.citation, tuple(utterances))
+    if name in CORPORA:
+        folder, facts = (root or data_root()) / name, CORPORA[name]
+    else:
+        folder = Path(name)
+        if not folder.is_dir():
+            known = ", ".join(CORPORA)
+            raise DataError(
+                f"{name}: no such corpus folder; give a folder's path or one of {known}"
+            )
+        if not licence:
+            raise DataError(f'{name}: say under what licence it is: licence = "..." in the recipe')
+        facts = _Corpus("as of its manifest", licence, "own recordings")
+    corpus = folder.resolve().name
+    table = folder / "manifest.csv"
+    utterances: dict[str, Utterance] = {}
+    for line, row in enumerate(rows(folder), start=2):
+        utterance = _utterance(corpus, row, f"{table}:{line}")
+        if utterance.id in utterances:
+            raise DataError(f"{table}:{line}: {row['file']} has the id of an earlier row; drop one")
+        utterances[utterance.id] = utterance
+    return Manifest(
+        corpus, facts.version, facts.licence, facts.citation, tuple(utterances.values())
+    )
 
 
-def _utterance(corpus: str, row: Mapping[str, str], folder: Path, line: int) -> Utterance:
+def _utterance(corpus: str, row: Mapping[str, str], where: str) -> Utterance:
+    for column in ("label", "speaker"):
+        if not row.get(column):
+            raise DataError(f"{where}: no {column}; give every row one in a column {column!r}")
     emotion = _WORDS.get(row["label"], row["label"])
     if emotion not in EMOTIONS:
-        raise DataError(
-            f"{folder / 'manifest.csv'}:{line}: unknown label {row['label']!r}; "
-            f"known are {', '.join(EMOTIONS)}"
-        )
+        raise DataError(f"{where}: unknown label {row['label']!r}; known are {', '.join(EMOTIONS)}")
     return Utterance(
         id=f"{corpus}/{Path(row['file']).stem}",
         audio=Path(row["path"]),
@@ -107,11 +127,19 @@ def _utterance(corpus: str, row: Mapping[str, str], folder: Path, line: int) -> 
         emotion=emotion,
         label_raw=row["label"],
         sentiment=EMOTION_TO_SENTIMENT.get(emotion),
-        transcript=row.get("transcript"),
-        sentence=row.get("sentence"),
-        language=row.get("language"),
-        sex=row.get("sex"),
-        age=float(row["age"]) if row.get("age") else None,
-        duration=float(row["duration_s"]),
+        transcript=row.get("transcript") or None,
+        sentence=row.get("sentence") or None,
+        language=row.get("language") or None,
+        sex=row.get("sex") or None,
+        age=_number(row, "age", where),
+        duration=_number(row, "duration_s", where),
         extra={k: row[k] for k in ("complete", "origin", "intensity") if row.get(k)},
     )
+
+
+def _number(row: Mapping[str, str], column: str, where: str) -> float | None:
+    text = row.get(column)
+    try:
+        return float(text) if text else None
+    except ValueError:
+        raise DataError(f"{where}: {column} {text!r} is no number; mend or empty it") from None

@@ -85,8 +85,8 @@ def _tables(config: SpectralConfig) -> tuple[Floats, Floats, Floats]:
     bins = config.n_fft // 2 + 1
     hertz = np.linspace(0.0, SAMPLE_RATE / 2, bins, dtype=np.float32)
     window = np.hanning(config.n_fft + 1)[:-1].astype(np.float32)
-    low, high = _mel(np.float32([config.mel_low, config.mel_high]))
-    edges = np.linspace(low, high, config.mels + 2, dtype=np.float32)
+    ends = _mel(np.array([config.mel_low, config.mel_high], dtype=np.float32))
+    edges = np.linspace(ends[0], ends[1], config.mels + 2, dtype=np.float32)
     mels = _mel(hertz)[:, None]
     rising = (mels - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - mels) / (edges[2:] - edges[1:-1])

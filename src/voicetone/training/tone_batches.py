@@ -48,13 +48,20 @@ def labels_of(utterances: Sequence[Utterance], emotions: tuple[str, ...]) -> Lab
     return Labels(emotion, sentiment, speaker, corpus, allowed, emotions)
 
 
-def inverse_frequency(labels: NDArray[np.int64], classes: int) -> Floats:
-    """Weight per class `[classes]`, inverse to its frequency, mean one over the labelled clips."""
-    counts = np.bincount(labels[labels >= 0], minlength=classes).astype(np.float64)
-    present = counts > 0
-    weights = np.zeros(classes)
-    weights[present] = counts.sum() / (present.sum() * counts[present])
-    return weights.astype(np.float32)
+def inverse_frequency(labels: NDArray[np.int64], corpus: NDArray[np.str_]) -> Floats:
+    """Weight per clip `[n]`, inverse to its class's frequency in its own corpus, mean one over
+    the labelled clips of each corpus; 0 for clips without a label.
+
+    Frequencies over all corpora would tell a class's corpus from its weight: one that a single
+    corpus labels would weigh several times what its rivals there do.
+    """
+    weights = np.zeros(len(labels), dtype=np.float32)
+    for name in np.unique(corpus):
+        known = (corpus == name) & (labels >= 0)
+        classes, counts = np.unique(labels[known], return_counts=True)
+        for k, count in zip(classes, counts, strict=True):
+            weights[known & (labels == k)] = known.sum() / (len(classes) * count)
+    return weights
 
 
 class Batches:
@@ -72,8 +79,8 @@ class Batches:
         self.store, self.labels, self.train, self.recipe = store, labels, train, recipe
         self.mels, self.fill = spectral.mels, fill
         self.noises = np.arange(len(labels.emotion), len(store.starts))
-        self.emotion_weight = inverse_frequency(labels.emotion[train], len(labels.emotions))
-        self.sentiment_weight = inverse_frequency(labels.sentiment[train], len(SENTIMENTS))
+        self.emotion_weight = self._weights(labels.emotion)
+        self.sentiment_weight = self._weights(labels.sentiment)
         shares = {part.name: part.share for part in recipe.corpora}
         corpus = labels.corpus[train]
         self.chance = np.array([shares[c] / (corpus == c).sum() for c in corpus])
@@ -82,6 +89,12 @@ class Batches:
         for clip in train:
             key = (str(labels.speaker[clip]), int(labels.emotion[clip]))
             self.alike.setdefault(key, []).append(int(clip))
+
+    def _weights(self, labels: NDArray[np.int64]) -> Floats:
+        """Per clip of the whole store's utterances; zero for those held out."""
+        out = np.zeros(len(labels), dtype=np.float32)
+        out[self.train] = inverse_frequency(labels[self.train], self.labels.corpus[self.train])
+        return out
 
     def draw(
         self, rng: np.random.Generator, device: torch.device
@@ -112,9 +125,9 @@ class Batches:
         emotion, sentiment = self.labels.emotion[index], self.labels.sentiment[index]
         arrays = (
             np.maximum(sentiment, 0),
-            self.sentiment_weight[sentiment] * (sentiment >= 0) * real,
+            self.sentiment_weight[index] * real,
             np.maximum(emotion, 0),
-            self.emotion_weight[emotion] * (emotion >= 0) * real,
+            self.emotion_weight[index] * real,
             self.labels.allowed[index],
             speech,
             weight,

@@ -16,9 +16,11 @@ class CorpusPart:
     """A corpus and how its speakers are folded."""
 
     name: str
-    """`emodb`, `ravdess` or `nemo`, or a CSV manifest's path."""
+    """`emodb`, `ravdess` or `nemo`, or a folder with `manifest.csv`."""
     folds: int
     """Groups of speakers; the first so many folds of the run each hold one group out."""
+    licence: str = ""
+    """Of a folder of one's own."""
     validation: int = 0
     """Speakers after the held-out group that validate."""
     share: float = 1.0
@@ -70,6 +72,10 @@ class ToneRecipe:
     name: str
     version: str
     corpora: tuple[CorpusPart, ...]
+    licence: str = ""
+    """Of the weights, as their data allow; needed for the bundle."""
+    notice: str = ""
+    """One line for users of the bundle, shown when it is used."""
     out: str = ""
     """Run folder; `runs/NAME` if empty."""
     seed: int = 0

@@ -62,8 +62,8 @@ def start_folder(recipe: ToneRecipe) -> Path:
     """
     folder = run_folder(recipe)
     resolved = asdict(recipe)
-    # Where it runs and how much of it side by side changes no result.
-    for key in ("out", "jobs", "final"):
+    # Where it runs, how much side by side and what is said of it change no result.
+    for key in ("out", "jobs", "final", "version", "licence", "notice"):
         resolved.pop(key)
     text = json.dumps(resolved, indent=1, sort_keys=True)
     told = folder / "recipe.json"
@@ -87,7 +87,7 @@ def read_corpora(recipe: ToneRecipe) -> tuple[Manifest, ...]:
     """The recipe's corpora, cut to the emotions it takes."""
     manifests = []
     for part in recipe.corpora:
-        manifest = read_prepared(part.name)
+        manifest = read_prepared(part.name, licence=part.licence)
         if part.emotions:
             wanted = set(part.emotions)
             manifest = manifest.where(lambda u, wanted=wanted: u.emotion in wanted)  # type: ignore[misc]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from voicetone.corpora.prepared import data_root, rows
+from voicetone.errors import DataError
 from voicetone.features.spectral import SpectralConfig
 from voicetone.training.tone_export import write_bundle
 from voicetone.training.tone_recipe import ToneRecipe
@@ -29,15 +30,11 @@ from voicetone.training.tone_scores import (
 )
 from voicetone.training.tone_tables import FoldPredictions
 
-LICENCE = "CC BY-NC-SA 4.0"
-NOTICE = (
-    "tone-small: acted speech, scores are estimates; CC BY-NC-SA 4.0, not for commercial use; "
-    "mind the law on inferring emotions (voicetone models info tone-small)"
-)
-
 
 def run_tone(recipe: ToneRecipe) -> Path:
     """Folds, metrics, final model and bundle of a recipe; what is there already is kept."""
+    if recipe.final and not recipe.licence:
+        raise DataError(f"{recipe.name}: say under what licence the weights are: licence=...")
     folder = start_folder(recipe)
     material = gather(recipe, final=False)
     (folder / "folds.json").write_text(
@@ -105,9 +102,9 @@ def bundle_facts(
         "speech": calibration.speech.model_dump(),
         "dont_know": {"sentiment": recipe.sentiment_threshold, "curve": calibration.curve},
         "training": training,
-        "licence": LICENCE,
+        "licence": recipe.licence,
         "attribution": attribution,
-        "notice": NOTICE,
+        "notice": recipe.notice,
         "card": card(recipe, material, metrics),
         "metrics": {"scores": short, "speech": metrics["speech"], "folds": metrics["folds"]},
     }
@@ -137,7 +134,6 @@ def card(recipe: ToneRecipe, material: Material, metrics: dict[str, Any]) -> str
         ),
         "- ESC-10 noises and measured room responses for augmentation and for speech detection",
         "",
-        "EMO-DB's boredom, disgust and fear were left out: the recordings at hand are cut short.",
         "Sentiment is derived from the emotion (anger, disgust, fear, sadness: negative; "
         "happiness: positive; neutral, calm: neutral; surprise: none).",
         "",
@@ -160,7 +156,7 @@ def card(recipe: ToneRecipe, material: Material, metrics: dict[str, Any]) -> str
         "used to decide about a person, nor to infer the emotions of people at work or in "
         "education (EU AI Act, Article 5(1)(f)).",
         "",
-        f"Weights: {LICENCE}, because RAVDESS and nEMO are; not for commercial use.",
+        f"Weights: {recipe.licence}.",
         "",
     ]
     return "\n".join(lines)
