@@ -115,7 +115,10 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One labelled stretch of audio. Labels are voicetone's words, `label_raw` the corpus's."""
+    """One labelled stretch of audio. Labels are voicetone's words, `label_raw` the corpus's.
+
+    `channel` counts from 1.
+    """
 
     id: str
     audio: Path
@@ -194,7 +197,10 @@ class Overall:
 
 @dataclass(frozen=True, slots=True)
 class ChannelResult:
-    """All that one channel gave. `speech` are its turns of active speech."""
+    """All that one channel gave.
+
+    `channel` is its number in the recording, from 1; `speech` are its turns of active speech.
+    """
 
     channel: int
     name: str | None

@@ -82,7 +82,7 @@ def opened(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Opened]]:
 
 def call_of(seconds: float) -> FileResult:
     """A result as long as the example call."""
-    talk = calls.channel(0, seconds, lambda t: 0.8 if t < 26 else -0.8, name="customer")
+    talk = calls.channel(1, seconds, lambda t: 0.8 if t < 26 else -0.8, name="customer")
     return FileResult("call.flac", seconds, "tone-small 0.1.0", (), (talk,))
 
 
@@ -171,7 +171,7 @@ def test_a_linked_recording_plays(opened: Callable[..., Opened], tmp_path: Path)
 
     audio = tmp_path / "a #1 ü?.wav"
     soundfile.write(audio, np.zeros(8000 * 905, np.int16), 8000)
-    talk = calls.channel(0, 905, lambda t: 0.5)
+    talk = calls.channel(1, 905, lambda t: 0.5)
     report = opened(FileResult(audio.name, 905, "m", (), (talk,)), audio)
     assert ready(report.page) == pytest.approx(905, abs=0.5)
     assert report.complaints == []

@@ -83,7 +83,7 @@ def channel(
     sure_from: float = 0.45,
     wobble: float = 0.5,
 ) -> ChannelResult:
-    """A channel with windows where the analysis has them and scores that follow a mood."""
+    """A channel (from 1) with windows where the analysis has them and scores that follow a mood."""
     rng = np.random.default_rng(number)
     ends = [5 + 2.5 * i for i in range(int((duration - 5) / 2.5) + 1)] if duration >= 5 else []
     last = ends[-1] if ends else 0.0
@@ -120,18 +120,18 @@ def two_party() -> FileResult:
         return t % 17 >= 7.6 and t % 2.3 < 2.0
 
     customer = channel(
-        1,
+        2,
         180,
         lambda t: 0.05 if t < 52 else -0.85 if t < 126 else 0.7,
         name="customer",
         talks=customer_talks,
     )
-    agent = channel(0, 180, lambda t: 0.3, name="agent", talks=agent_talks)
+    agent = channel(1, 180, lambda t: 0.3, name="agent", talks=agent_talks)
     return FileResult("call.flac", 180.0, "tone-small 0.1.0", (), (agent, customer))
 
 
 def mono() -> FileResult:
-    talk = channel(0, 47.3, lambda t: math.cos(t / 9) * 0.5, talks=lambda t: t % 6 < 5)
+    talk = channel(1, 47.3, lambda t: math.cos(t / 9) * 0.5, talks=lambda t: t % 6 < 5)
     return FileResult(
         "voice memo.wav",
         47.3,
@@ -139,24 +139,24 @@ def mono() -> FileResult:
         ("clipped",),
         (
             ChannelResult(
-                0, None, ("clipped",), talk.windows, talk.current, talk.overall, talk.speech
+                1, None, ("clipped",), talk.windows, talk.current, talk.overall, talk.speech
             ),
         ),
     )
 
 
 def unsure() -> FileResult:
-    talk = channel(0, 40, lambda t: 0.0, wobble=0.1, sure_from=0.95)
+    talk = channel(1, 40, lambda t: 0.0, wobble=0.1, sure_from=0.95)
     return FileResult("murmur.wav", 40, "tone-small 0.1.0", (), (talk,))
 
 
 def silence() -> FileResult:
-    quiet = channel(0, 20, lambda t: 0.0, talks=lambda t: False, flags=("silent",))
+    quiet = channel(1, 20, lambda t: 0.0, talks=lambda t: False, flags=("silent",))
     return FileResult("silence.wav", 20.0, "tone-small 0.1.0", ("silent",), (quiet,))
 
 
 def short() -> FileResult:
-    talk = channel(0, 0.62, lambda t: 0.4, flags=("short",))
+    talk = channel(1, 0.62, lambda t: 0.4, flags=("short",))
     return FileResult("yes.wav", 0.62, "tone-small 0.1.0", ("short",), (talk,))
 
 
@@ -171,7 +171,9 @@ def three_hours(channels: int = 2) -> FileResult:
         "tone-small 0.1.0",
         (),
         tuple(
-            channel(i, length, mood(i), talks=lambda t, i=i: (t + 40 * i) % 90 < 55 and t % 7 < 6)
+            channel(
+                i + 1, length, mood(i), talks=lambda t, i=i: (t + 40 * i) % 90 < 55 and t % 7 < 6
+            )
             for i in range(channels)
         ),
     )
@@ -185,7 +187,7 @@ def eight() -> FileResult:
         (),
         tuple(
             channel(
-                i,
+                i + 1,
                 600,
                 lambda t, i=i: 0.6 * math.sin(t / 80 + i),
                 name=f"seat {i + 1}",
@@ -206,7 +208,7 @@ def hostile() -> FileResult:
         call.flags,
         (
             ChannelResult(
-                0, HOSTILE, (HOSTILE,), agent.windows, agent.current, agent.overall, agent.speech
+                1, HOSTILE, (HOSTILE,), agent.windows, agent.current, agent.overall, agent.speech
             ),
             customer,
         ),

@@ -85,8 +85,8 @@ def test_heat_map_shades_by_probability_and_joins_equal_neighbours() -> None:
 
 
 def test_balance_is_above_the_middle_when_positive() -> None:
-    agent = calls.channel(0, 60, lambda t: 0.9, wobble=0.1)
-    upset = calls.channel(0, 60, lambda t: -0.9, wobble=0.1)
+    agent = calls.channel(1, 60, lambda t: 0.9, wobble=0.1)
+    upset = calls.channel(1, 60, lambda t: -0.9, wobble=0.1)
     assert max(y for _, y in points(call_picture.balance(agent.current, 0, 60))[0]) == 500
     assert min(y for _, y in points(call_picture.balance(upset.current, 0, 60))[0]) == 500
     assert call_picture.balance((), 0, 60) == ""

@@ -104,7 +104,7 @@ def test_a_passing_moment_is_no_turning_point() -> None:
     def mood(t: float) -> float:
         return -1.5 if 20 < t < 22.5 else 1.5
 
-    talk = calls.channel(0, 40, mood, wobble=0)
+    talk = calls.channel(1, 40, mood, wobble=0)
     assert sum(w.sentiment["negative"] > 0.9 for w in talk.windows if w.sentiment) == 1
     assert turning_points(talk) == []
 
@@ -138,7 +138,7 @@ def test_every_second_of_speech_is_in_one_stretch() -> None:
     ],
 )
 def test_how_it_went(mood: calls.Mood, said: str) -> None:
-    talk = calls.channel(0, 120, mood, wobble=0.1)
+    talk = calls.channel(1, 120, mood, wobble=0.1)
     assert re.fullmatch(said, call_words.how_it_went(talk, 0.45, "the tone"))
 
 
@@ -146,7 +146,7 @@ def test_how_it_went_without_speech_or_certainty() -> None:
     assert call_words.how_it_went(calls.silence().channels[0]) == "No speech was heard."
     unclear = call_words.how_it_went(calls.unsure().channels[0], 0.95)
     assert unclear == (
-        "The tone of channel 0 stays unclear: no sentiment is probable enough to be named."
+        "The tone of channel 1 stays unclear: no sentiment is probable enough to be named."
     )
     assert turning_points(calls.unsure().channels[0], 0.95) == []
 
@@ -167,7 +167,7 @@ def test_names_in_sentences() -> None:
     agent = calls.two_party().channels[0]
     assert call_words.tone_of(agent) == "the agent's tone"
     assert call_words.tone_of(dataclasses.replace(agent, name="Ada")) == "Ada's tone"
-    assert call_words.tone_of(dataclasses.replace(agent, name=None)) == "the tone of channel 0"
+    assert call_words.tone_of(dataclasses.replace(agent, name=None)) == "the tone of channel 1"
 
 
 def test_clock() -> None:

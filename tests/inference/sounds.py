@@ -53,11 +53,11 @@ def analyse(
     return events + session.close()
 
 
-def windows(events: Iterable[Event], channel: int = 0) -> list[Window]:
+def windows(events: Iterable[Event], channel: int = 1) -> list[Window]:
     return [e.window for e in events if isinstance(e, WindowEvent) and e.channel == channel]
 
 
-def currents(events: Iterable[Event], channel: int = 0) -> list[Current]:
+def currents(events: Iterable[Event], channel: int = 1) -> list[Current]:
     return [e.current for e in events if isinstance(e, CurrentEvent) and e.channel == channel]
 
 

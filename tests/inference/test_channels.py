@@ -9,18 +9,18 @@ from voicetone.inference.channels import choose_channels
 @pytest.mark.parametrize(
     ("names", "wanted"),
     [
-        (["agent", "customer"], (1,)),
-        (["Caller", "AGENT 7"], (0,)),
-        (["customer", "Sales Representative"], (0,)),
-        (["internal", "external"], (1,)),
-        (["agent", "customer", "supervisor"], (1,)),
-        (["agent", "other"], (1,)),
-        (["customer agent", "customer"], (1,)),
-        (["agent", "agent"], (0, 1)),
-        (["left", "right"], (0, 1)),
-        (["customer", "customer"], (0, 1)),
-        (["", ""], (0, 1)),
-        (["agent"], (0,)),
+        (["agent", "customer"], (2,)),
+        (["Caller", "AGENT 7"], (1,)),
+        (["customer", "Sales Representative"], (1,)),
+        (["internal", "external"], (2,)),
+        (["agent", "customer", "supervisor"], (2,)),
+        (["agent", "other"], (2,)),
+        (["customer agent", "customer"], (2,)),
+        (["agent", "agent"], (1, 2)),
+        (["left", "right"], (1, 2)),
+        (["customer", "customer"], (1, 2)),
+        (["", ""], (1, 2)),
+        (["agent"], (1,)),
     ],
 )
 def test_default(names: list[str], wanted: tuple[int, ...]) -> None:
@@ -30,13 +30,13 @@ def test_default(names: list[str], wanted: tuple[int, ...]) -> None:
 
 
 def test_without_names_all_are_analysed() -> None:
-    assert choose_channels(1).channels == (0,)
-    assert choose_channels(3).channels == (0, 1, 2)
+    assert choose_channels(1).channels == (1,)
+    assert choose_channels(3).channels == (1, 2, 3)
 
 
 def test_the_agent_is_analysed_when_asked_for() -> None:
-    choice = choose_channels(2, ["agent", "customer"], [1, 0])
-    assert choice.channels == (0, 1)
+    choice = choose_channels(2, ["agent", "customer"], [2, 1])
+    assert choice.channels == (1, 2)
     assert choice.reason == "as asked for"
 
 
@@ -49,8 +49,9 @@ def test_the_reason_says_how_to_have_the_others() -> None:
     [
         (2, ["one"], None, "1 channel names for 2"),
         (2, None, [], "no channel to analyse"),
-        (2, None, [2], "no channel 2: the audio has channels 0 to 1"),
-        (1, None, [1], "only channel 0"),
+        (2, None, [3], "no channel 3: the audio has channels 1 to 2"),
+        (2, None, [0], "no channel 0: the audio has channels 1 to 2"),
+        (1, None, [2], "only channel 1"),
         (2, None, [-1], "no channel -1"),
         (2, None, [1, 1], "twice"),
     ],

@@ -28,7 +28,7 @@ def test_a_file_gives_what_a_live_call_gives(
     sound = call(rate, [(20.0, True), (15.0, False), (46.3, True)], 2, 3)
     result = analyze(_write(tmp_path / "call.wav", sound, rate), predictor)
     events = analyse(predictor, sound, rate, range(rate // 10, sound.shape[1], rate // 10))
-    assert [c.channel for c in result.channels] == [0, 1]
+    assert [c.channel for c in result.channels] == [1, 2]
     for channel in result.channels:
         number = channel.channel
         assert_same(list(channel.windows), windows(events, number))
@@ -45,8 +45,8 @@ def test_the_record(predictor: OnnxPredictor, tmp_path: Path) -> None:
     result = analyze(str(path), predictor, names=["left", "right"])
     assert (result.file, result.duration, result.model) == (str(path), 6.0, "toy 0.1.0")
     assert [(c.channel, c.name, c.flags) for c in result.channels] == [
-        (0, "left", ()),
-        (1, "right", ("silent",)),
+        (1, "left", ()),
+        (2, "right", ("silent",)),
     ]
     assert result.flags == ("silent",)
     again = FileResult.from_dict(result.to_dict())
@@ -65,11 +65,11 @@ def test_a_file_without_speech(predictor: OnnxPredictor, tmp_path: Path) -> None
 def test_channels(predictor: OnnxPredictor, tmp_path: Path) -> None:
     path = _write(tmp_path / "call.wav", np.stack([noise(6.0), noise(6.0, seed=1)]))
     names = ["agent", "customer"]
-    assert [c.channel for c in analyze(path, predictor, names=names).channels] == [1]
-    both = analyze(path, predictor, names=names, channels=[0, 1])
+    assert [c.channel for c in analyze(path, predictor, names=names).channels] == [2]
+    both = analyze(path, predictor, names=names, channels=[1, 2])
     assert [c.name for c in both.channels] == names
-    with pytest.raises(UsageError, match=r"call.wav: there is no channel 2"):
-        analyze(path, predictor, channels=[2])
+    with pytest.raises(UsageError, match=r"call.wav: there is no channel 3"):
+        analyze(path, predictor, channels=[3])
     with pytest.raises(UsageError, match=r"call.wav: 1 channel names for 2"):
         analyze(path, predictor, names=["agent"])
 

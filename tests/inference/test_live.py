@@ -96,7 +96,7 @@ def test_flags(
 ) -> None:
     session = LiveSession(predictor, 16000)
     events = session.push(samples) + session.close()
-    assert session.flags(0) == flags
+    assert session.flags(1) == flags
     assert len(windows(events)) == count
     assert isinstance(events[-1], OverallEvent)
 
@@ -108,12 +108,12 @@ def test_one_sample_at_any_rate_is_a_window(predictor: OnnxPredictor, rate: int)
 
 def test_overall_at_any_time(predictor: OnnxPredictor) -> None:
     session = LiveSession(predictor, 16000)
-    assert session.overall(0) == Overall(0.0, None, None, None, None)
+    assert session.overall(1) == Overall(0.0, None, None, None, None)
     session.push(noise(6.0))
-    assert session.overall(0).speech_seconds == 5.0 - 2 / 32
+    assert session.overall(1).speech_seconds == 5.0 - 2 / 32
     last = session.close()[-1]
     assert isinstance(last, OverallEvent)
-    assert last.overall == session.overall(0)
+    assert last.overall == session.overall(1)
     assert last.overall.speech_seconds == pytest.approx(6.0 - 2 / 32)
 
 
@@ -121,19 +121,19 @@ def test_the_agent_is_not_analysed_unless_asked_for(predictor: OnnxPredictor) ->
     both = np.stack([noise(6.0, seed=1), noise(6.0, level=0.3, seed=2)])
     names = ["agent", "customer"]
     events = analyse(predictor, both, names=names)
-    assert {e.channel for e in events} == {1}
-    assert_same(windows(events, 1), windows(analyse(predictor, both[1])))
-    events = analyse(predictor, both, names=names, analysed=[0, 1])
-    assert {e.channel for e in events} == {0, 1}
+    assert {e.channel for e in events} == {2}
+    assert_same(windows(events, 2), windows(analyse(predictor, both[1])))
+    events = analyse(predictor, both, names=names, analysed=[1, 2])
+    assert {e.channel for e in events} == {1, 2}
     session = LiveSession(predictor, 16000, 2, names=names)
-    assert session.channels == (1,)
-    with pytest.raises(UsageError, match="channel 0 is not analysed: the customer only"):
-        session.overall(0)
+    assert session.channels == (2,)
+    with pytest.raises(UsageError, match="channel 1 is not analysed: the customer only"):
+        session.overall(1)
 
 
 def test_a_channel_left_out_may_hold_anything(predictor: OnnxPredictor) -> None:
     both = np.stack([noise(1.0), np.full(16000, np.nan, np.float32)])
-    assert windows(analyse(predictor, both, analysed=[0]))
+    assert windows(analyse(predictor, both, analysed=[1]))
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_jobs_are_finished_once_and_by_their_session(predictor: OnnxPredictor) -
     with pytest.raises(UsageError, match="not under way"):
         session.finish(jobs[1], outputs[1])
     events = session.finish(jobs[0], outputs[0])
-    assert [e.channel for e in events] == [0, 0, 1, 1]
+    assert [e.channel for e in events] == [1, 1, 2, 2]
     assert session.end() != []
     assert not session.finished
 

@@ -154,7 +154,7 @@ class AudioSource:
         frame, channel = (int(i) for i in np.argwhere(~finite)[0])
         seconds = (self.position + frame) / self.rate
         raise AudioError(
-            f"{self.name}: NaN or infinite samples at {seconds:.3f} s, channel {channel}: "
+            f"{self.name}: NaN or infinite samples at {seconds:.3f} s, channel {channel + 1}: "
             "repair or re-export it"
         )
 

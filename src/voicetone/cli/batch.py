@@ -174,7 +174,7 @@ class Batch:
             peaks = read_peaks(
                 self.inputs[i],
                 self.request.settings.raw,
-                [channel["channel"] - 1 for channel in data["channels"]],
+                [channel["channel"] for channel in data["channels"]],
             )
         self._write_own(i, data, peaks, picture=peaks is not None)
         self._stream(data)
@@ -287,12 +287,13 @@ class Batch:
         return self.codes[0] if len(self.inputs) == 1 else 3
 
 
-def read_peaks(path: Path, raw: RawFormat | None, rows: list[int]) -> Floats:
-    """The outline of a recording whose result is known already, of these channels (from 0)."""
+def read_peaks(path: Path, raw: RawFormat | None, channels: list[int]) -> Floats:
+    """The outline of a recording whose result is known already, of these channels."""
     from voicetone.audio.decode import open_audio
+    from voicetone.inference.channels import rows_of
     from voicetone.inference.overview import Overview
 
-    overview = Overview()
+    overview, rows = Overview(), rows_of(channels)
     with open_audio(path, raw) as source:
         for block in source.blocks():
             overview.push(block[rows])

@@ -9,12 +9,12 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voicetone.errors import UsageError, VoicetoneError
+from voicetone.errors import VoicetoneError
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
@@ -115,7 +115,7 @@ def analyse_one(
             path,
             predictor,
             raw=settings.raw,
-            channels=_rows(path, settings),
+            channels=settings.channels,
             names=settings.names,
             progress=progress,
             overview=overview,
@@ -124,32 +124,7 @@ def analyse_one(
         trace = traceback.format_exc() if settings.debug else None
         code = error.exit_code if isinstance(error, VoicetoneError) else 3
         return Outcome(index, error=_one_line(path, error), exit_code=code, trace=trace)
-    return Outcome(index, _from_one(result), None if overview is None else overview.peaks())
-
-
-def _rows(path: Path, settings: Settings) -> tuple[int, ...] | None:
-    """The channels asked for, counted from 0, or a line in the user's own numbers."""
-    from voicetone.audio.decode import open_audio
-    from voicetone.audio.find import STDIN
-
-    if settings.channels is None:
-        return None
-    if path != STDIN:
-        with open_audio(path, settings.raw) as source:
-            count = source.channels
-        for number in settings.channels:
-            if number > count:
-                there = "only channel 1" if count == 1 else f"channels 1 to {count}"
-                raise UsageError(
-                    f"{source.name}: there is no channel {number}: the audio has {there}"
-                )
-    return tuple(number - 1 for number in settings.channels)
-
-
-def _from_one(result: FileResult) -> FileResult:
-    """The same with channels counted from 1, as people and other programs' formats count them."""
-    found = tuple(replace(channel, channel=channel.channel + 1) for channel in result.channels)
-    return replace(result, channels=found)
+    return Outcome(index, result, None if overview is None else overview.peaks())
 
 
 def _one_line(path: Path, error: Exception) -> str:

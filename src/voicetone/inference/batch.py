@@ -22,7 +22,7 @@ class Job:
     """A stretch of one channel for the model: plain arrays, needing nothing of the session.
 
     Args:
-        channel: position among the session's analysed channels.
+        position: of the channel among the session's analysed ones, from 0.
         samples: float32 `[context + 500 n]` at 16 kHz, padded with zeros; n may be 0 at the end
             of a stream.
         state: the encoder's state before it, `[S]`.
@@ -33,7 +33,7 @@ class Job:
         last: whether the stream ends with it.
     """
 
-    channel: int
+    position: int
     samples: Floats
     state: Floats
     history: Floats

@@ -14,7 +14,7 @@ CUSTOMER = ("customer", "caller", "client", "external")
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The analysed channels, ascending, and why these, in words for the user."""
+    """The analysed channels, counted from 1, ascending, and why these, in words for the user."""
 
     channels: tuple[int, ...]
     reason: str
@@ -33,7 +33,7 @@ def choose_channels(
     Args:
         count: channels of the audio.
         names: one per channel.
-        analysed: the channels asked for, counted from 0.
+        analysed: the channels asked for, counted from 1.
 
     Raises:
         UsageError: a number of names other than of channels; no channel, one that does not
@@ -43,13 +43,14 @@ def choose_channels(
         raise UsageError(f"{len(names)} channel names for {count} channels: give one for each")
     if analysed is not None:
         return _as_asked(count, analysed)
-    everything = tuple(range(count))
+    everything = tuple(range(1, count + 1))
     if count == 1:
         return Choice(everything, "the only channel")
     if names is None:
         return Choice(everything, "the channels have no names: all are analysed")
-    staff = {i for i, name in enumerate(names) if _has(name, STAFF)}
-    customers = tuple(i for i, name in enumerate(names) if i not in staff and _has(name, CUSTOMER))
+    numbered = list(enumerate(names, 1))
+    staff = {i for i, name in numbered if _has(name, STAFF)}
+    customers = tuple(i for i, name in numbered if i not in staff and _has(name, CUSTOMER))
     others = tuple(i for i in everything if i not in staff)
     if staff and customers:
         return Choice(customers, "the customer only: ask for the other channels to have them too")
@@ -58,12 +59,17 @@ def choose_channels(
     return Choice(everything, "no channel is named as an agent beside others: all are analysed")
 
 
+def rows_of(channels: Sequence[int]) -> list[int]:
+    """Where channels, counted from 1, lie in an array `[channels, n]` or in a list of names."""
+    return [channel - 1 for channel in channels]
+
+
 def _as_asked(count: int, analysed: Sequence[int]) -> Choice:
     if not analysed:
-        raise UsageError("no channel to analyse: name one, counted from 0")
+        raise UsageError("no channel to analyse: name one, counted from 1")
     for channel in analysed:
-        if not 0 <= channel < count:
-            known = "only channel 0" if count == 1 else f"channels 0 to {count - 1}"
+        if not 1 <= channel <= count:
+            known = "only channel 1" if count == 1 else f"channels 1 to {count}"
             raise UsageError(f"there is no channel {channel}: the audio has {known}")
     if len(set(analysed)) < len(analysed):
         raise UsageError("a channel is asked for twice: name each once")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from voicetone.audio.decode import RawFormat, open_audio
 from voicetone.errors import AudioError, UsageError
+from voicetone.inference.channels import rows_of
 from voicetone.inference.live import (
     CurrentEvent,
     Event,
@@ -45,7 +46,7 @@ def analyze(
         path: file; "-" is standard input.
         predictor: the model; by default the installed one.
         raw: what headerless audio is.
-        channels: those to analyse, counted from 0; by default the customer's if the names tell
+        channels: those to analyse, counted from 1; by default the customer's if the names tell
             which that is, else all.
         names: one per channel.
         progress: told of the seconds done and in all after each block.
@@ -65,6 +66,7 @@ def analyze(
         except UsageError as error:
             raise UsageError(f"{source.name}: {error}") from None
         results = {channel: _Collected() for channel in session.channels}
+        rows = rows_of(session.channels)
         total = None if source.frames is None else source.frames / source.rate
         for block in source.blocks(BLOCK_SECONDS):
             try:
@@ -72,13 +74,13 @@ def analyze(
             except AudioError as error:
                 raise AudioError(f"{source.name}: {error}") from None
             if overview is not None:
-                overview.push(block[list(session.channels)])
+                overview.push(block[rows])
             if progress is not None:
                 progress(session.seconds, total)
         _collect(results, session.close())
     found = tuple(
-        result.of_channel(channel, names[channel] if names else None, session.flags(channel))
-        for channel, result in results.items()
+        result.of_channel(channel, names[row] if names else None, session.flags(channel))
+        for row, (channel, result) in zip(rows, results.items(), strict=True)
     )
     said = {flag for channel in found for flag in channel.flags}
     return FileResult(

@@ -23,7 +23,7 @@ from voicetone.audio.units import (
 )
 from voicetone.errors import AudioError, UsageError
 from voicetone.inference.batch import Job, Output, run_jobs
-from voicetone.inference.channels import choose_channels
+from voicetone.inference.channels import choose_channels, rows_of
 from voicetone.inference.layout import CHUNK, Placement, window_at_end, window_of_chunk
 from voicetone.inference.levels import Levels
 from voicetone.inference.speech import Activity, Turns
@@ -39,7 +39,7 @@ LOUDEST = 64.0  # full scale is 1: samples beyond this are integers that nobody 
 
 @dataclass(frozen=True, slots=True)
 class WindowEvent:
-    """A window is complete. `channel` counts those of the audio, analysed or not."""
+    """A window is complete. `channel` counts those of the audio from 1, analysed or not."""
 
     channel: int
     window: Window
@@ -87,7 +87,7 @@ class LiveSession:
         sample_rate: of the samples to come, Hz.
         channels: of the samples to come.
         names: of the channels.
-        analysed: channels to analyse, counted from 0; by default `choose_channels` decides.
+        analysed: channels to analyse, counted from 1; by default `choose_channels` decides.
 
     Raises:
         AudioError: a rate or a number of channels outside the limits.
@@ -111,7 +111,7 @@ class LiveSession:
         self.sample_rate = sample_rate
         self._predictor = predictor
         self._width = channels
-        self._rows = None if len(choice.channels) == channels else list(choice.channels)
+        self._rows = None if len(choice.channels) == channels else rows_of(choice.channels)
         self._resampler = StreamResampler(sample_rate, len(choice.channels))
         self._streams = [_Stream(channel, spec) for channel in choice.channels]
         self._context = spec.spectral.context
@@ -214,8 +214,8 @@ class LiveSession:
             raise UsageError("this job is not under way in this session: finish each job once")
         self._under_way.remove(job)
         total = self._total if job.last else None
-        for chunk, event in self._streams[job.channel].take(job, output, total):
-            self._held.append((chunk, job.channel, event))
+        for chunk, event in self._streams[job.position].take(job, output, total):
+            self._held.append((chunk, job.position, event))
         if self._under_way:
             return []
         # By chunk, then channel: the order must not depend on how many chunks a job had.
@@ -360,7 +360,7 @@ class _Stream:
         last: bool,
     ) -> Job:
         return Job(
-            channel=position,
+            position=position,
             samples=samples,
             state=self._state,
             history=self._history,
