@@ -72,7 +72,7 @@ def environment(**changes: str) -> dict[str, str]:
 
 def command(*arguments: object) -> list[str]:
     """A command line for another process."""
-    return [sys.executable, "-m", "voicetone.cli.main", *map(str, arguments)]
+    return [sys.executable, "-m", "voicetone", *map(str, arguments)]
 
 
 def in_process(arguments: Sequence[object], **options: object) -> subprocess.CompletedProcess[str]:

@@ -11,8 +11,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.cli.conftest import Run, command, environment, noise, write_audio
+
+from voicetone.cli.batch import read_peaks
+from voicetone.inference.file import Overview, analyze
+from voicetone.pretrained import load
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no signals of this kind")
 COUNT = 30
@@ -200,6 +205,14 @@ def test_a_new_output_of_a_finished_run(folder: Path, voicetone: Run, tmp_path: 
     assert (fresh / "r" / "a.rttm").read_text() == (tmp_path / "r" / "a.rttm").read_text()
     shape = [len((where / "h" / "a.html").read_text()) for where in (tmp_path, fresh)]
     assert shape[0] == shape[1]
+
+
+def test_the_picture_of_a_known_result_shows_its_channels(call: Path, toy: Path) -> None:
+    overview = Overview()
+    result = analyze(call, load(toy), channels=[2], overview=overview)
+    peaks = read_peaks(call, None, [channel.channel for channel in result.channels])
+    np.testing.assert_array_equal(peaks, overview.peaks())
+    assert np.abs(peaks - read_peaks(call, None, [1])).max() > 0.1
 
 
 def test_another_runs_results_stay(folder: Path, voicetone: Run, tmp_path: Path) -> None:

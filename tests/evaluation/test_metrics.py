@@ -27,19 +27,19 @@ def test_against_scikit_learn() -> None:
 
 def test_speakers_make_the_interval_wider_than_utterances() -> None:
     rng = np.random.default_rng(1)
-    speakers = [f"s{i}" for i in range(8) for _ in range(50)]
-    hit = np.repeat(rng.random(8), 50)  # speakers differ far more than utterances do
-    truth = rng.integers(0, 2, 400)
-    predicted = np.where(rng.random(400) < hit, truth, 1 - truth)
-    by_speaker = by_speakers(wa, truth, predicted, speakers)
-    alone = by_speakers(wa, truth, predicted, [str(i) for i in range(400)])
+    speakers = [f"s{i}" for i in range(8) for _ in range(25)]
+    hit = np.repeat(rng.random(8), 25)  # speakers differ far more than utterances do
+    truth = rng.integers(0, 2, 200)
+    predicted = np.where(rng.random(200) < hit, truth, 1 - truth)
+    by_speaker = by_speakers(wa, truth, predicted, speakers, bootstraps=100)
+    alone = by_speakers(wa, truth, predicted, [str(i) for i in range(200)], bootstraps=100)
     assert by_speaker.low is not None
     assert by_speaker.high is not None
     assert alone.low is not None
     assert alone.high is not None
     assert by_speaker.low < by_speaker.value < by_speaker.high
     assert by_speaker.high - by_speaker.low > 2 * (alone.high - alone.low)
-    assert by_speakers(wa, truth, predicted, speakers) == by_speaker
+    assert by_speakers(wa, truth, predicted, speakers, bootstraps=100) == by_speaker
 
 
 def test_the_global_generator_is_left_alone() -> None:
