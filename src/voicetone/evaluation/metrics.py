@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voicetone.errors import DataError
+from voicetone.evaluation import counts
+from voicetone.evaluation.bootstrap import FEWEST_SPEAKERS, draws, interval
 
 Labels = NDArray[np.int64]
 
@@ -42,6 +44,21 @@ def macro_f1(truth: Labels, predicted: Labels) -> float:
     return float(np.mean(scores))
 
 
+def weighted_f1(truth: Labels, predicted: Labels) -> float:
+    """F1 averaged over the classes in `truth`, each by its number of cases."""
+    classes, codes = np.unique(np.concatenate([truth, predicted]), return_inverse=True)
+    found = counts.count(codes[: len(truth)], codes[len(truth) :], len(classes))
+    return float(counts.weighted_f1(found))
+
+
+_OF_COUNTS: dict[Callable[[Labels, Labels], float], Callable[[counts.Counts], counts.Counts]] = {
+    uar: counts.uar,
+    wa: counts.wa,
+    macro_f1: counts.macro_f1,
+    weighted_f1: counts.weighted_f1,
+}
+
+
 def by_speakers(
     metric: Callable[[Labels, Labels], float],
     truth: Labels,
@@ -51,9 +68,10 @@ def by_speakers(
     bootstraps: int = 1000,
     seed: int = 0,
 ) -> Score:
-    """A metric with a bootstrap interval over speakers, not over utterances.
+    """A metric with a bootstrap interval over speakers, not over utterances alone.
 
-    Below five speakers there is no interval: resampling so few says nothing.
+    Scores of confusion counts (those of this module) are quick; any other metric is called for
+    each draw. Below five speakers there is no interval: resampling so few says nothing.
 
     Raises:
         DataError: nothing to score, or arrays of different lengths.
@@ -62,19 +80,20 @@ def by_speakers(
         raise DataError("predictions, labels and speakers must be as many as each other, and some")
     value = metric(truth, predicted)
     _, ids = np.unique(np.asarray(speakers), return_inverse=True)
-    if ids.max() < 4:
+    if ids.max() < FEWEST_SPEAKERS - 1:
         return Score(value, None, None)
-    from confidence_intervals import evaluate_with_conf_int
-
-    state = np.random.get_state()  # noqa: NPY002  (the package draws from the global generator)
-    try:
-        np.random.seed(seed)  # noqa: NPY002
-        _, (low, high) = evaluate_with_conf_int(
-            predicted, metric, truth, ids, num_bootstraps=bootstraps
-        )
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
-    return Score(value, float(low), float(high))
+    drawn = draws(ids.astype(np.int64), bootstraps, seed)
+    of_counts = _OF_COUNTS.get(metric)
+    if of_counts is not None:
+        classes, codes = np.unique(np.concatenate([truth, predicted]), return_inverse=True)
+        labels = len(classes)
+        cells = codes[: len(truth)] * labels + codes[len(truth) :]
+        tables = [np.bincount(cells, weights=w, minlength=labels**2) for w in drawn]
+        values = of_counts(np.reshape(tables, (-1, labels, labels)))
+    else:
+        rows = (np.repeat(np.arange(len(truth)), w.astype(int)) for w in drawn)
+        values = np.array([metric(truth[r], predicted[r]) for r in rows])
+    return Score(value, *interval(values))
 
 
 def proportion(hits: int, total: int) -> Score:
