@@ -114,10 +114,22 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class Rating:
+    """What one person said of an utterance: the corpus's words, attributes in [0, 1]."""
+
+    rater: str
+    emotions: tuple[str, ...] = ()
+    arousal: float | None = None
+    valence: float | None = None
+    dominance: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Utterance:
     """One labelled stretch of audio. Labels are voicetone's words, `label_raw` the corpus's.
 
-    `channel` counts from 1.
+    `channel` counts from 1. `votes` are numbers of raters per label. `label` is the class that a
+    label rule gave, `partition` the corpus's own split, `sha256` that of the file's bytes.
     """
 
     id: str
@@ -142,6 +154,11 @@ class Utterance:
     session: str | None = None
     duration: float | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
+    race: str | None = None
+    partition: str | None = None
+    ratings: tuple[Rating, ...] = ()
+    sha256: str | None = None
+    label: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
