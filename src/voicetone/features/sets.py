@@ -1,0 +1,146 @@
+"""Feature sets by name, all behind one interface: samples in, an array of named features out."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
+from typing import Any, Literal
+
+import numpy as np
+
+from voicetone.audio.units import SAMPLE_RATE
+from voicetone.errors import AudioError, DataError, MissingExtraError
+from voicetone.features.energies import COEFFICIENTS, mel_energies, mfcc
+from voicetone.types import Floats
+
+Level = Literal["", "functionals", "frames"]
+
+OPENSMILE = ("ComParE_2016", "IS13", "IS10", "eGeMAPSv02")
+_BANDS: Mapping[str, int] = {"logmel": 64, "mfb": 40}
+SETS = (*OPENSMILE, *_BANDS, "mfcc")
+LICENCE = (
+    "openSMILE features: openSMILE is for research and education only (audEERING's licence), "
+    "not for commercial products"
+)
+_VERSION = 1  # raised when what is computed here changes
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureConfig:
+    """Which features.
+
+    Args:
+        name: one of `SETS`.
+        level: `functionals` is one vector per utterance, `frames` one per 10 ms; empty takes
+            functionals where the set has them.
+        cut_seconds: hear only so many seconds from the start; None hears all.
+
+    Raises:
+        DataError: no such set or level, or a cut that leaves nothing.
+    """
+
+    name: str = "ComParE_2016"
+    level: Level = ""
+    cut_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.name not in SETS:
+            raise DataError(f"no feature set {self.name!r}: choose one of {', '.join(SETS)}")
+        if self.level not in ("", "functionals", "frames"):
+            raise DataError(f"no level {self.level!r} of features: functionals or frames")
+        if self.level == "functionals" and self.name not in OPENSMILE:
+            raise DataError(f"{self.name} has no functionals: take level frames")
+        if self.cut_seconds is not None and not self.cut_seconds > 0:
+            raise DataError(f"cut_seconds = {self.cut_seconds} leaves nothing: give seconds over 0")
+
+    @property
+    def functionals(self) -> bool:
+        """Whether an utterance is one vector."""
+        return self.level == "functionals" or (not self.level and self.name in OPENSMILE)
+
+    def __str__(self) -> str:
+        level = "functionals" if self.functionals else "frames"
+        cut = "" if self.cut_seconds is None else f", first {self.cut_seconds:g} s"
+        return f"{self.name} {level}{cut}"
+
+
+@dataclass(frozen=True, slots=True)
+class Extractor:
+    """What computes a set.
+
+    `names` are the features' names. `settings` is all that decides the values, for the cache.
+    """
+
+    config: FeatureConfig
+    names: tuple[str, ...]
+    settings: Mapping[str, Any]
+    compute: Callable[[Floats], Floats]
+
+    def __call__(self, samples: Floats) -> Floats:
+        """Features of one utterance.
+
+        Args:
+            samples: `[n]` at 16 kHz.
+
+        Returns:
+            `[features]`, or `[frames, features]`.
+
+        Raises:
+            AudioError: too short for this set, which shows as NaN or no frame at all.
+        """
+        if self.config.cut_seconds is not None:
+            samples = samples[: round(self.config.cut_seconds * SAMPLE_RATE)]
+        values = np.ascontiguousarray(self.compute(samples), dtype=np.float32)
+        if not values.size or not np.isfinite(values).all():
+            raise AudioError(
+                f"{len(samples) / SAMPLE_RATE:.3f} s is too short for {self.config.name}, which "
+                "gives NaN or nothing: leave it out of the manifest"
+            )
+        return values
+
+
+def extractor(config: FeatureConfig) -> Extractor:
+    """The extractor of a set.
+
+    Raises:
+        MissingExtraError: openSMILE is not installed.
+    """
+    settings = {**asdict(config), "level": config.functionals, "version": _VERSION}
+    if config.name in OPENSMILE:
+        smile, version = _smile(config.name, config.functionals)
+        settings["opensmile"] = version
+        names = tuple(smile.feature_names)
+        return Extractor(config, names, settings, partial(_run_smile, smile, config.functionals))
+    if config.name == "mfcc":
+        names = tuple(f"mfcc_{i}" for i in range(COEFFICIENTS))
+        return Extractor(config, names, settings, mfcc)
+    bands = _BANDS[config.name]
+    names = tuple(f"{config.name}_{i}" for i in range(bands))
+    return Extractor(config, names, settings, partial(mel_energies, bands=bands))
+
+
+@lru_cache(maxsize=4)
+def _smile(name: str, functionals: bool) -> tuple[Any, str]:
+    try:
+        import opensmile
+    except ImportError as error:
+        raise MissingExtraError(f"the feature set {name}", "opensmile") from error
+    levels = opensmile.FeatureLevel
+    level = levels.Functionals if functionals else levels.LowLevelDescriptors
+    return opensmile.Smile(opensmile.FeatureSet[name], level), opensmile.__version__
+
+
+def _run_smile(smile: Any, functionals: bool, samples: Floats) -> Floats:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a short segment; the NaN it leaves are looked for
+        values = smile.process_signal(samples, SAMPLE_RATE).to_numpy(dtype=np.float32)
+    return np.asarray(values[0] if functionals else values)
+
+
+@lru_cache(maxsize=1)
+def say_licence() -> None:
+    """Say once in this process what openSMILE may be used for, on stderr."""
+    print(LICENCE, file=sys.stderr, flush=True)
