@@ -7,8 +7,8 @@ import pytest
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import ttest_ind
 from sklearn.metrics import brier_score_loss, log_loss
+from tests.evaluation.tables import LABELS, made
 
-from evaluation.tables import LABELS, made
 from voicetone.errors import DataError
 from voicetone.evaluation import calibration as cal
 from voicetone.evaluation import counts

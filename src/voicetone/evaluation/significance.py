@@ -109,7 +109,7 @@ def _agreed(one: PredictionTable, two: PredictionTable, ids: Texts) -> Texts:
     if wrong.any():
         name = str(ids[int(wrong.argmax())])
         raise DataError(
-            f"{name}: its true label is {truth[wrong][0]!r} in one run and {other[wrong][0]!r} in "
+            f"{name}: its true label is {truth[wrong][0]} in one run and {other[wrong][0]} in "
             "another: compare runs under one label rule"
         )
     return np.asarray(np.where(speakers == "", others, speakers))

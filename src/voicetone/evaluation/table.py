@@ -291,10 +291,11 @@ def concatenate_dimensions(tables: Sequence[DimensionTable]) -> DimensionTable:
     )
 
 
-def read_predictions(path: Path) -> PredictionTable:
+def read_predictions(path: Path, truth: Path | None = None) -> PredictionTable:
     """The predictions in a file, or in all files of a folder (a run's `predictions/`).
 
-    Parquet and CSV with the columns of docs/evaluation.md.
+    Parquet and CSV with the columns of docs/evaluation.md, and the formats of EmoBox and of the
+    Odyssey 2024 challenge, whose true labels may stand in a file of their own, `truth`.
 
     Raises:
         DataError: no such file, or one that is not a table of predictions; the message names
@@ -303,7 +304,7 @@ def read_predictions(path: Path) -> PredictionTable:
     """
     from voicetone.evaluation.table_files import read_table
 
-    found = read_table(Path(path))
+    found = read_table(Path(path), truth)
     if isinstance(found, DimensionTable):
         raise DataError(f"{path}: holds dimensions ({', '.join(found.dimensions)}), not labels")
     return found

@@ -22,7 +22,7 @@ COMMON = ("id", "speaker", "corpus", "fold", "seed", "audio")
 META = b"voicetone"
 EMPTY = {"corpus": "", "fold": "", "seed": 0, "audio": ""}
 """What an optional column holds where nothing is known; such columns are not written."""
-ENDINGS = (".parquet", ".csv")
+ENDINGS = (".parquet", ".csv", ".jsonl", ".json")
 AnyTable = PredictionTable | DimensionTable
 Columns = dict[str, Any]
 
@@ -50,8 +50,12 @@ def write_dimensions(table: DimensionTable, path: Path) -> None:
     _write(columns, {"meta": dict(table.meta)}, Path(path))
 
 
-def read_table(path: Path) -> AnyTable:
+def read_table(path: Path, truth: Path | None = None) -> AnyTable:
     """The table in a file, or the tables of a folder put together.
+
+    Args:
+        path: of predictions.
+        truth: the file with the true labels, for formats of other tools that keep them apart.
 
     Raises:
         DataError: nothing there, or no table of predictions.
@@ -65,9 +69,17 @@ def read_table(path: Path) -> AnyTable:
         raise DataError(
             f"{path}: predictions are read from {', '.join(ENDINGS)}: rename or convert it"
         )
+    if ending in (".jsonl", ".json"):
+        from voicetone.evaluation.table_foreign import read_emobox
+
+        return read_emobox(path, truth)
     columns, facts = _read_parquet(path) if ending == ".parquet" else (_read_csv(path), {})
     if not len(next(iter(columns.values()), ())):
         raise DataError(f"{path}: the table has no rows: write its predictions first")
+    from voicetone.evaluation.table_foreign import is_odyssey, read_odyssey
+
+    if is_odyssey(columns):
+        return read_odyssey(path, columns, None if truth is None else _read_csv(truth))
     try:
         return table_from(columns, facts)
     except DataError as error:
@@ -239,6 +251,8 @@ def _read_csv(path: Path) -> Columns:
             twice = [name for name in header if header.count(name) > 1]
             if twice:
                 raise DataError(f"{path}: the column {twice[0]} is there twice")
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file of predictions") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: not a CSV table in UTF-8 ({error})") from error
     for number, row in enumerate(rows[1:], 2):
