@@ -115,13 +115,17 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Rating:
-    """What one person said of an utterance: the corpus's words, attributes in [0, 1]."""
+    """What one person said of an utterance: the corpus's words, attributes in [0, 1].
+
+    `own` says that the person is the speaker.
+    """
 
     rater: str
     emotions: tuple[str, ...] = ()
     arousal: float | None = None
     valence: float | None = None
     dominance: float | None = None
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -317,7 +317,7 @@ def test_audformat_and_back(table: Callable[[str], Path]) -> None:
     again, _ = read_audformat(path.parent / "out.csv", corpus="db", licence="CC0")
     assert [replace(u, id="") for u in again] == [replace(u, id="") for u in manifest]
     bad = table("file,start,end,mood\na.wav,soon,,anger\n", "bad.csv")
-    _, found = read_audformat(bad, label="mood")
+    _, found = read_audformat(bad, columns={"emotion": "mood"})
     assert any("start 'soon' is no number" in p.text for p in found)
     with pytest.raises(DataError):
         refuse(found)

@@ -34,7 +34,7 @@ def test_iemocap_keeps_every_rater(tmp_path: Path) -> None:
         Rating("E2", ("Neutral",)),
         Rating("E3", ("Neutral",), 0.25, 0.5, 0.25),
         Rating("E4", ("Anger", "Frustration"), 0.5, 0.25, 0.5),
-        Rating("F1", ("Neutral",), 0.25, 0.5, None),
+        Rating("F1", ("Neutral",), 0.25, 0.5, None, own=True),
     )
     assert u.sentence is None
     assert u.extra["kind"] == "improvised"

@@ -140,6 +140,7 @@ def test_sentiments() -> None:
     assert more == {**plain, "boredom": "negative"}
     given_ = manifest(one(emotion="surprise", sentiment="positive"))
     assert apply_rule(given_, "sentiment-given").utterances[0].label == "positive"
+    assert apply_rule(given_, "emotion").utterances[0].sentiment == "positive"
     with pytest.raises(DataError, match="gives no utterance a class"):
         apply_rule(given_, "sentiment")
 

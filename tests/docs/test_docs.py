@@ -23,7 +23,7 @@ from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import CodeBlockParser
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NOT_RUN = re.compile(r"<!-- not run: (?P<reason>[^\n]*?) *-->\s*\Z")
 FENCE = re.compile(r"^ *```(?P<language>\S*)", re.MULTILINE)
 COMMAND = re.compile(r"(^|[|&;( ]) *voicetone\b")
@@ -82,7 +82,7 @@ def fences(text: str) -> list[tuple[str, str | None]]:
     return found
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_code_of_a_page_runs(
     page: Path, example_call: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,7 +93,7 @@ def test_code_of_a_page_runs(
         example.evaluate()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_blocks_have_a_known_language_or_a_reason(page: Path) -> None:
     for language, reason in fences(page.read_text("utf-8")):
         assert language in {*EVALUATORS, "text"}
@@ -119,7 +119,7 @@ def test_a_failing_command_is_noticed(tmp_path: Path) -> None:
 def test_every_page_is_in_the_navigation() -> None:
     nav = (ROOT / "mkdocs.yml").read_text("utf-8")
     for page in PAGES[1:]:
-        assert f": {page.name}\n" in nav
+        assert f": {page.relative_to(ROOT / 'docs').as_posix()}\n" in nav
 
 
 def test_links_of_the_readme_lead_somewhere() -> None:

@@ -10,7 +10,12 @@ from typing import Annotated
 import typer
 
 from voicetone.cli.analyze import HELP, analyze
+from voicetone.cli.compare import compare
+from voicetone.cli.corpus import corpus
 from voicetone.cli.doctor import doctor
+from voicetone.cli.evaluate import HELP as EVALUATE
+from voicetone.cli.evaluate import evaluate
+from voicetone.cli.leaderboard import leaderboard
 from voicetone.cli.models import models
 from voicetone.cli.output import complain, say
 from voicetone.cli.train import train
@@ -29,8 +34,12 @@ app = typer.Typer(
 )
 app.command(help=HELP)(analyze)
 app.add_typer(models)
+app.add_typer(corpus)
 app.command()(doctor)
 app.command()(train)
+app.command(help=EVALUATE)(evaluate)
+app.command()(compare)
+app.command()(leaderboard)
 
 
 def _version(wanted: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from voicetone.corpora.manifest import Manifest, Problem
@@ -16,7 +17,11 @@ LABELS = ("emotion", "sentiment", "speaker", "sex", "language", "arousal", "vale
 
 
 def read_audformat(
-    path: Path, *, corpus: str = "", licence: str = "", label: str = "emotion"
+    path: Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    corpus: str = "",
+    licence: str = "",
 ) -> tuple[Manifest, list[Problem]]:
     """The manifest of an audformat table in CSV, with every problem in it.
 
@@ -25,17 +30,14 @@ def read_audformat(
 
     Args:
         path: the table, as in `db.emotion.csv`.
+        columns: our name → the table's, where they differ.
         corpus: its name; the file's stem if not given.
         licence: of the database; it stands in its `db.yaml`, which is not read.
-        label: the column that holds the emotion.
 
     Raises:
         DataError: no such file, or no table.
     """
-    return inspect_manifest(
-        path, columns={} if label == "emotion" else {"emotion": label}, corpus=corpus,
-        licence=licence, times=_seconds,
-    )  # fmt: skip
+    return inspect_manifest(path, columns=columns, corpus=corpus, licence=licence, times=_seconds)
 
 
 def write_audformat(manifest: Manifest, path: Path) -> None:

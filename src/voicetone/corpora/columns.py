@@ -174,6 +174,8 @@ def _rating(rating: Rating) -> dict[str, Any]:
     for name in ("arousal", "valence", "dominance"):
         if getattr(rating, name) is not None:
             out[name] = getattr(rating, name)
+    if rating.own:
+        out["own"] = True
     return out
 
 

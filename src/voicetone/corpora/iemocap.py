@@ -63,18 +63,22 @@ class _Turn:
     words: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def ratings(self) -> tuple[Rating, ...]:
-        raters = sorted({*self.said, *self.words})
         return tuple(
-            Rating(rater, self.words.get(rater, ()), **self.said.get(rater, {})) for rater in raters
+            Rating(who, self.words.get(who, ()), **self.said.get(who, {}), own=_is_actor(who))
+            for who in sorted({*self.said, *self.words})
         )
 
     def votes(self) -> dict[str, float] | None:
         counts: dict[str, float] = defaultdict(float)
         for rater, words in self.words.items():
-            if rater.startswith("E"):
+            if not _is_actor(rater):
                 for word in words:
                     counts[_vote(word)] += 1 / len(words)
         return dict(sorted(counts.items())) or None
+
+
+def _is_actor(rater: str) -> bool:
+    return not rater.startswith("E")
 
 
 def read(folder: Path) -> list[Utterance]:

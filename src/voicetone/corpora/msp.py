@@ -52,7 +52,10 @@ def rating(line: str, highest: float) -> Rating | None:
         return None
     second = () if ":" in parts[2] else tuple(w.strip() for w in parts[2].split(",") if w.strip())
     words = (parts[1], *(w for w in second if w != parts[1]))
-    return Rating(parts[0], words, **attributes(line, highest))
+    found = attributes(line, highest)
+    return Rating(
+        parts[0], words, found.get("arousal"), found.get("valence"), found.get("dominance")
+    )
 
 
 def votes(ratings: Iterable[Rating]) -> dict[str, float] | None:

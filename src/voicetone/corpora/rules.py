@@ -113,6 +113,8 @@ class Rule:
     def _labelled(self, u: Utterance, label: str | None) -> Utterance:
         if label is None or not set(self.labels) <= set(EMOTIONS):  # "neutral" is a sentiment too
             return replace(u, label=label)
+        if label == u.emotion:  # whose sentiment may be the corpus's own
+            return replace(u, label=label)
         return replace(u, label=label, emotion=label, sentiment=sentiment_of(label))
 
     def differences(self, manifest: Manifest) -> Iterator[str]:
