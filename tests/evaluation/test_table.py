@@ -37,7 +37,7 @@ def table(n: int = 12, number: int = 0, **changes: Any) -> PredictionTable:
         "groups": {"sex": np.array(["female", "male"] * (n // 2))},
         "audio": np.array([f"wav/ä {i}.wav" for i in range(n)]),
         "votes": votes,
-        "meta": {"protocol": "leave-one-speaker-out", "fold_hash": "abc"},
+        "meta": {"protocol": "leave-one-speaker-out", "folds": "abc"},
     }
     return PredictionTable(**{**values, **changes})
 
@@ -115,7 +115,7 @@ def test_a_folder_is_its_folds_and_seeds(tmp_path: Path) -> None:
     whole = read_predictions(tmp_path / "run")
     assert len(whole) == 24
     assert whole.seeds == (0, 1)
-    assert whole.meta["fold_hash"] == "abc"
+    assert whole.meta["folds"] == "abc"
     first = whole.by_seed()[0]
     same(first.select(np.argsort(first.id)), table(number=0))
 

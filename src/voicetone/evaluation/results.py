@@ -203,7 +203,7 @@ def _same(said: Any, found: Any, tolerance: float) -> bool:
     if said is None or found is None:
         return said is None and found is None
     if isinstance(said, list):  # seeds by their numbers
-        return len(said) == found
+        return bool(len(said) == found)
     try:
         apart = abs(float(said) - float(found))
     except (TypeError, ValueError):

@@ -33,6 +33,20 @@ SMALL_CHANGE = Limit(None, 0.95)
 at 50 to 150 Hz, low-pass at 6.5 to 7.5 kHz."""
 
 
+LIMITS = {
+    **dict.fromkeys(
+        ("babble 20 dB", "environment 20 dB", "music 20 dB", "white noise 20 dB", "cough 10 dB"),
+        BACKGROUND,
+    ),
+    "telephone": TELEPHONE,
+    **dict.fromkeys(
+        ("gain", "crop", "pad", "white noise 35 dB", "white noise 45 dB", "high-pass", "low-pass"),
+        SMALL_CHANGE,
+    ),
+}
+"""Limits by the names of conditions."""
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
     """One perturbation of the audio, and the predictions made of it."""
