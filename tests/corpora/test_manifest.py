@@ -36,7 +36,7 @@ def table(tmp_path: Path) -> Callable[[str], Path]:
     for i, name in enumerate("abcd"):
         tone(tmp_path / f"{name}.wav", 100.0 + 50 * i)
 
-    def write(text: str, name: str = "manifest.csv") -> Path:
+    def write(text: str, name: str = "own.csv") -> Path:
         path = tmp_path / name
         path.write_text(text, encoding="utf-8")
         return path
@@ -109,7 +109,7 @@ def test_a_clean_table_has_no_problem(table: Callable[[str], Path]) -> None:
     assert [u.emotion for u in manifest] == ["anger", "happiness"]
     assert [u.label_raw for u in manifest] == ["angry", "joy"]
     assert [u.sentiment for u in manifest] == ["negative", "positive"]
-    assert manifest.speakers == ("manifest/anna", "manifest/ben")
+    assert manifest.speakers == ("own/anna", "own/ben")
     assert manifest.require_valid() is manifest
 
 
@@ -129,7 +129,7 @@ def test_a_clean_table_has_no_problem(table: Callable[[str], Path]) -> None:
         ("a,a.wav,x,sad,", "2: 5 fields where the header has 6"),
         ("a,a.wav,x,sad,,,7", "2: 7 fields where the header has 6"),
         ("a,,x,sad,,\nb,b.wav,y,joy,,", "2: no file named"),
-        ("a,a.wav,x,sad,,\nb,a.wav,y,sad,,", "but the speakers are manifest/x and manifest/y"),
+        ("a,a.wav,x,sad,,\nb,a.wav,y,sad,,", "but the speakers are own/x and own/y"),
         ("a,a.wav,x,sad,,\nb,a.wav,x,joy,,", "but they are labelled sad and joy"),
         ("a,a.wav,x,sad,,\nb,a.wav,x,sad,,", "a.wav holds the same as a.wav"),
         ("a,a.wav,x,,,", "2: no label; only unsupervised training can use it"),
@@ -147,7 +147,7 @@ def test_each_planted_problem_is_named(
 def test_a_missing_column_is_named(table: Callable[[str], Path], column: str) -> None:
     names = [c for c in ("id", "file", "speaker", "emotion") if c != column]
     path = table(",".join(names) + "\n" + ",".join("a.wav" for _ in names) + "\n")
-    with pytest.raises(DataError, match=rf"manifest\.csv:1: no column '{column}'"):
+    with pytest.raises(DataError, match=rf"own\.csv:1: no column '{column}'"):
         read_manifest(path)
 
 
@@ -194,7 +194,7 @@ def test_duplicates_across_partitions_are_errors(table: Callable[[str], Path]) -
     manifest = read_manifest(table(text))
     found = {p.severity: p.text for p in manifest.validate()}
     assert "in the partitions train and test; drop one" in found["error"]
-    assert "speaker manifest/x is in the partitions train and test" in found["warning"]
+    assert "speaker own/x is in the partitions train and test" in found["warning"]
     with pytest.raises(DataError, match="partitions"):
         manifest.require_valid()
 
@@ -259,12 +259,18 @@ def test_columns_by_other_names(table: Callable[[str], Path]) -> None:
         read_manifest(path, columns={**columns, "fiel": "clip"})
 
 
+def test_a_manifest_without_a_name_has_its_folders(table: Callable[[str], Path]) -> None:
+    path = table("file,speaker,emotion\na.wav,x,sad\n", "manifest.csv")
+    (u,) = read_manifest(path)
+    assert u.id == f"{path.parent.name}/a"
+
+
 def test_ids_tell_files_and_segments_apart(table: Callable[[str], Path]) -> None:
     path = table("file,speaker,emotion,start,end\na.wav,x,sad,0,0.05\na.wav,x,joy,0.05,0.1\n")
     tone(path.parent / "sub" / "a.wav", 77)
-    assert [u.id for u in read_manifest(path)] == ["manifest/a#0-0.05", "manifest/a#0.05-0.1"]
+    assert [u.id for u in read_manifest(path)] == ["own/a#0-0.05", "own/a#0.05-0.1"]
     path = table("file,speaker,emotion\na.wav,x,sad\nsub/a.wav,x,joy\n")
-    assert [u.id for u in read_manifest(path)] == ["manifest/a", "manifest/sub/a"]
+    assert [u.id for u in read_manifest(path)] == ["own/a", "own/sub/a"]
     assert said(path) == []
 
 

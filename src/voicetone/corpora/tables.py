@@ -70,7 +70,8 @@ def read_manifest(
         path: `.csv`, `.tsv` or `.parquet`; audio paths in it start from its folder.
         columns: our name → the table's, where they differ and are not among the usual others
             (`path`, `label`, `gender`, …).
-        corpus: of rows that name none; the file's stem if not given.
+        corpus: of rows that name none; if not given the file's stem, of a `manifest.csv` the
+            name of its folder.
         licence: of a table that says none.
 
     Raises:
@@ -113,7 +114,7 @@ def inspect_manifest(
             continue
         rows.append(row)
         places.append(place)
-    corpus = corpus or path.stem
+    corpus = corpus or (path.resolve().parent.name if path.stem == "manifest" else path.stem)
     _fill_ids(rows, corpus)
     utterances = []
     for row, place in zip(rows, places, strict=True):
