@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,16 @@ from voicetone.errors import DataError
 from voicetone.training.protocol import (
     Fold,
     FoldTable,
+    across,
+    check_contents,
     check_disjoint,
+    leave_one_session_out,
     leave_one_speaker_out,
     merge,
+    official,
+    read_folds,
+    sentence_overlap,
+    speaker_dependent,
     speaker_groups,
 )
 from voicetone.types import Utterance
@@ -91,3 +99,158 @@ def test_too_few_speakers() -> None:
     leave = replace(_manifest("a", 3).utterances[0], speaker=None)
     with pytest.raises(DataError, match="no speaker"):
         leave_one_speaker_out(Manifest("a", "1", "x", "x", (leave,)))
+
+
+def _sessions(sessions: int = 5, speakers: int = 2) -> Manifest:
+    utterances = [
+        Utterance(
+            f"i/{s}{p}-{i}",
+            Path("x.wav"),
+            "i",
+            speaker=f"i/{s}{p}",
+            session=f"Ses{s}",
+            sentence=f"line {i}",
+        )
+        for s in range(1, sessions + 1)
+        for p in "FMX"[:speakers]
+        for i in range(3)
+    ]
+    return Manifest("i", "1", "x", "x", tuple(utterances))
+
+
+def test_ten_folds_of_five_sessions_with_swapped_speakers() -> None:
+    table = leave_one_session_out(_sessions())
+    assert len(table.folds) == 10
+    first, second = table.folds[:2]
+    assert (_speakers(first.test), _speakers(first.validation)) == ({"i/1F"}, {"i/1M"})
+    assert (_speakers(second.test), _speakers(second.validation)) == ({"i/1M"}, {"i/1F"})
+    assert len(_speakers(first.train)) == 8
+    assert first.train == second.train
+    assert len({k for f in table.folds for k in f.test}) == 30
+
+
+def test_whole_sessions() -> None:
+    table = leave_one_session_out(_sessions(), mutual=False)
+    assert len(table.folds) == 5
+    assert _speakers(table.folds[4].validation) == {"i/1F", "i/1M"}
+    assert len(_speakers(table.folds[0].train)) == 6
+
+
+def test_sessions_that_cannot_be() -> None:
+    with pytest.raises(DataError, match="has one speaker"):
+        leave_one_session_out(_sessions(speakers=1))
+    with pytest.raises(DataError, match="sessions are too few"):
+        leave_one_session_out(_sessions(1))
+    with pytest.raises(DataError, match="no session or no speaker"):
+        leave_one_session_out(_manifest("a", 3))
+
+
+def _partitioned() -> Manifest:
+    rows: list[tuple[str | None, str]] = [
+        ("s1", "Train"),
+        ("s2", "Train"),
+        ("s3", "Development"),
+        ("s4", "Test1"),
+        (None, "Test1"),
+        (None, "Train"),
+        ("s5", "Test2"),
+    ]
+    utterances = [
+        Utterance(f"m/{i}", Path("x.wav"), "m", speaker=speaker, partition=part)
+        for i, (speaker, part) in enumerate(rows)
+    ]
+    return Manifest("m", "1", "x", "x", tuple(utterances))
+
+
+def test_official_partitions() -> None:
+    table = official(_partitioned(), ("test1",))
+    (fold,) = table.folds
+    assert fold.train == ("m/0", "m/1", "m/5")
+    assert fold.validation == ("m/2",)
+    assert fold.test == ("m/3", "m/4")
+    assert "2 utterances of unknown speakers" in table.protocol
+    with pytest.raises(DataError, match="no partition test; there are: Development, Test1"):
+        official(_partitioned())
+
+
+def test_official_partitions_that_share_speakers_are_named() -> None:
+    manifest = _partitioned()
+    leaky = replace(manifest.utterances[3], speaker="s1")
+    mixed = replace(manifest, utterances=(*manifest.utterances[:3], leaky))
+    with pytest.raises(DataError, match="speaker s1 leaks from train to test"):
+        official(mixed, ("test1",))
+    assert "speaker-dependent" in official(mixed, ("test1",), shared_speakers=True).protocol
+
+
+def test_train_on_one_corpus_test_on_others() -> None:
+    a, b, c = _manifest("a", 4), _manifest("b", 2), _manifest("c", 2)
+    table = across([a], [b, c], 1)
+    assert table.protocol == "train on a, test on b and c"
+    assert [_speakers(f.test) for f in table.folds] == [{"b/01", "b/02"}, {"c/01", "c/02"}]
+    assert _speakers(table.folds[0].validation) == {"a/04"}
+    with pytest.raises(DataError, match="none would train"):
+        across([a], [b], 4)
+    with pytest.raises(DataError, match="at least one corpus for each side"):
+        across([a], [])
+    with pytest.raises(DataError, match="leaks from train to test"):
+        across([a], [replace(a, corpus="again")])
+
+
+def test_speaker_dependent_folds_say_so() -> None:
+    manifest = _manifest("a", 4)
+    table = speaker_dependent(manifest, 4)
+    assert "speaker-dependent" in table.protocol
+    assert sorted(k for f in table.folds for k in f.test) == sorted(u.id for u in manifest)
+    assert table.hash == speaker_dependent(manifest, 4).hash
+    assert table.hash != speaker_dependent(manifest, 4, seed=1).hash
+    with pytest.raises(DataError, match="leaks"):
+        check_disjoint(table, manifest.utterances)
+    with pytest.raises(DataError, match="give 3 or more"):
+        speaker_dependent(manifest, 2)
+
+
+def test_leaks_are_named_by_file_and_line() -> None:
+    manifest = _manifest("a", 3)
+    fold = leave_one_speaker_out(manifest).folds[0]
+    leaky = FoldTable("x", (replace(fold, train=(*fold.train, fold.test[0])),))
+    with pytest.raises(DataError, match=r"utterance m\.csv:2 \(a/01-0\)"):
+        check_disjoint(leaky, manifest.utterances, {fold.test[0]: "m.csv:2"})
+
+
+def test_one_recording_on_two_sides_is_named() -> None:
+    manifest = _manifest("a", 3)
+    table = leave_one_speaker_out(manifest)
+    contents = {u.id: u.id for u in manifest}
+    check_contents(table, contents)
+    contents["a/01-1"] = contents["a/03-2"]
+    places = {"a/01-1": "m.csv:3", "a/03-2": "m.csv:10"}
+    with pytest.raises(
+        DataError,
+        match=r"m\.csv:3 \(a/01-1\): the same recording as m\.csv:10 \(a/03-2\), .*train .*test",
+    ):
+        check_contents(table, contents, places)
+
+
+def test_sentences_in_training_and_test() -> None:
+    manifest = _sessions()
+    table = leave_one_session_out(manifest)
+    overlap = sentence_overlap(table, manifest.utterances)
+    assert (overlap.sentences, overlap.shared, overlap.share) == (3, 3, 1.0)
+    own = [replace(u, sentence=u.id if u.id.endswith("0") else None) for u in manifest]
+    overlap = sentence_overlap(table, own)
+    assert (overlap.sentences, overlap.shared, overlap.share, overlap.unknown) == (10, 0, 0.0, 20)
+    assert "0 of 10" in str(overlap)
+    silent = sentence_overlap(table, [replace(u, sentence=None) for u in manifest])
+    assert "unknown" in str(silent)
+
+
+def test_a_fold_table_is_read_back(tmp_path: Path) -> None:
+    table = leave_one_speaker_out(_manifest("a", 3))
+    path = tmp_path / "folds.json"
+    path.write_text(json.dumps(asdict(table)))
+    assert read_folds(path).hash == table.hash
+    path.write_text('{"folds": [{"name": "x"}]}')
+    with pytest.raises(DataError, match="no fold table"):
+        read_folds(path)
+    with pytest.raises(DataError, match="no fold table can be read"):
+        read_folds(tmp_path / "none.json")

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from voicetone.errors import DataError, UsageError
+from voicetone.training.classifier_recipe import ClassifierRecipe
 from voicetone.training.recipe import dataclass_from, read_recipe
 from voicetone.training.run import train
 from voicetone.training.tone_recipe import ToneRecipe
 
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.toml"))
-KINDS = {"tone": ToneRecipe}
+KINDS: dict[str, type] = {"classifier": ClassifierRecipe, "tone": ToneRecipe}
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)

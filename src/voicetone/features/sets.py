@@ -35,7 +35,8 @@ class FeatureConfig:
     Args:
         name: one of `SETS`.
         level: `functionals` is one vector per utterance, `frames` one per 10 ms; empty takes
-            functionals where the set has them.
+            functionals of openSMILE's sets and frames of the others. Functionals of the others
+            are mean and standard deviation over the frames.
         cut_seconds: hear only so many seconds from the start; None hears all.
 
     Raises:
@@ -51,8 +52,6 @@ class FeatureConfig:
             raise DataError(f"no feature set {self.name!r}: choose one of {', '.join(SETS)}")
         if self.level not in ("", "functionals", "frames"):
             raise DataError(f"no level {self.level!r} of features: functionals or frames")
-        if self.level == "functionals" and self.name not in OPENSMILE:
-            raise DataError(f"{self.name} has no functionals: take level frames")
         if self.cut_seconds is not None and not self.cut_seconds > 0:
             raise DataError(f"cut_seconds = {self.cut_seconds} leaves nothing: give seconds over 0")
 
@@ -116,10 +115,22 @@ def extractor(config: FeatureConfig) -> Extractor:
         return Extractor(config, names, settings, partial(_run_smile, smile, config.functionals))
     if config.name == "mfcc":
         names = tuple(f"mfcc_{i}" for i in range(COEFFICIENTS))
-        return Extractor(config, names, settings, mfcc)
-    bands = _BANDS[config.name]
-    names = tuple(f"{config.name}_{i}" for i in range(bands))
-    return Extractor(config, names, settings, partial(mel_energies, bands=bands))
+        compute: Callable[[Floats], Floats] = mfcc
+    else:
+        bands = _BANDS[config.name]
+        names = tuple(f"{config.name}_{i}" for i in range(bands))
+        compute = partial(mel_energies, bands=bands)
+    if not config.functionals:
+        return Extractor(config, names, settings, compute)
+    summed = tuple(f"{name}_{kind}" for kind in ("mean", "sd") for name in names)
+    return Extractor(config, summed, settings, partial(_mean_and_sd, compute))
+
+
+def _mean_and_sd(compute: Callable[[Floats], Floats], samples: Floats) -> Floats:
+    frames = compute(samples)
+    if not len(frames):
+        return frames[0:0, 0]
+    return np.concatenate([frames.mean(axis=0), frames.std(axis=0)])
 
 
 @lru_cache(maxsize=4)

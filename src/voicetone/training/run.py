@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from voicetone.errors import DataError, MissingExtraError
 from voicetone.training.recipe import dataclass_from, read_recipe
@@ -25,8 +26,10 @@ def train(recipe: Path, overrides: Sequence[str] = ()) -> Path:
     """
     data = read_recipe(recipe, overrides)
     kind = data.get("kind")
-    if kind != "tone":
-        raise DataError(f"{recipe}: kind = {kind!r} is unknown; known is: tone")
+    if kind not in ("tone", "classifier"):
+        raise DataError(f"{recipe}: kind = {kind!r} is unknown; known are: classifier, tone")
+    if kind == "classifier":
+        return _classifier(data, recipe)
     try:
         import torch  # noqa: F401
     except ImportError as error:
@@ -35,3 +38,17 @@ def train(recipe: Path, overrides: Sequence[str] = ()) -> Path:
     from voicetone.training.tone_ship import run_tone
 
     return run_tone(dataclass_from(ToneRecipe, data, recipe))
+
+
+def _classifier(data: dict[str, Any], recipe: Path) -> Path:
+    from voicetone.training.classifier_recipe import ClassifierRecipe
+
+    settings = dataclass_from(ClassifierRecipe, data, recipe)
+    try:
+        import pyarrow  # noqa: F401
+        import sklearn  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("training", "data,report,train") from error
+    from voicetone.training.classifier_run import run_classifier
+
+    return run_classifier(settings)

@@ -1,0 +1,243 @@
+"""What a classifier is trained and tested on; every check of it comes before any training."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voicetone.corpora.manifest import Manifest
+from voicetone.corpora.prepared import CORPORA, data_root, read_prepared
+from voicetone.corpora.tables import SUFFIXES, read_manifest
+from voicetone.errors import DataError
+from voicetone.evaluation.table import PredictionTable
+from voicetone.features.extract import contents_of
+from voicetone.training.classifier_recipe import ClassifierRecipe, CorpusChoice, ProtocolChoice
+from voicetone.training.protocol import (
+    FoldTable,
+    Overlap,
+    across,
+    check_contents,
+    check_disjoint,
+    leave_one_session_out,
+    leave_one_speaker_out,
+    merge,
+    official,
+    read_folds,
+    sentence_overlap,
+    speaker_dependent,
+    speaker_groups,
+)
+from voicetone.types import EMOTIONS, SENTIMENTS, Floats, Utterance
+
+MOST_NAMED = 3  # files in the one line of an error
+
+
+@dataclass(frozen=True)
+class Material:
+    """All that the folds of a run share. Arrays are in the order of `utterances`."""
+
+    utterances: tuple[Utterance, ...]
+    truth: NDArray[np.int64]
+    """Places in `labels` `[n]`."""
+    labels: tuple[str, ...]
+    rule: str
+    table: FoldTable
+    overlap: Overlap
+
+    def rows(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        """Places of utterances."""
+        place = {u.id: i for i, u in enumerate(self.utterances)}
+        return np.array([place[key] for key in ids], dtype=np.int64)
+
+    def predictions(
+        self,
+        rows: NDArray[np.int64],
+        scores: Floats,
+        fold: str,
+        seed: int,
+        meta: Mapping[str, str],
+        *,
+        probabilities: bool,
+    ) -> PredictionTable:
+        """A fold's test predictions with all that is known of each utterance."""
+        tested = [self.utterances[i] for i in rows]
+
+        def column(values: Sequence[object]) -> NDArray[np.str_]:
+            return np.array(["" if v is None else str(v) for v in values], dtype=np.str_)
+
+        groups = {
+            name: column([getattr(u, name) for u in tested])
+            for name in ("sex", "age", "language", "race")
+            if any(getattr(u, name) is not None for u in tested)
+        }
+        return PredictionTable(
+            id=column([u.id for u in tested]),
+            truth=column([self.labels[self.truth[i]] for i in rows]),
+            labels=self.labels,
+            scores=scores,
+            speaker=column([u.speaker for u in tested]),
+            corpus=column([u.corpus for u in tested]),
+            fold=column([fold] * len(tested)),
+            seed=np.full(len(tested), seed),
+            probabilities=probabilities,
+            groups=groups,
+            audio=column([_audio(u) for u in tested]),
+            votes=_votes(tested, self.labels),
+            meta=meta,
+        )
+
+
+def gather(recipe: ClassifierRecipe) -> Material:
+    """Read the corpora and fold them, with every check.
+
+    Raises:
+        DataError: a manifest that is not in order, by file and line; a speaker or a recording on
+            two sides of a fold; a label without utterances; too few speakers for the protocol.
+    """
+    manifests = [_read(choice, recipe.target) for choice in recipe.corpora]
+    utterances = [u for m in manifests for u in m]
+    places = {u.id: m.place(i) for m in manifests for i, u in enumerate(m)}
+    if len(places) < len(utterances):
+        twice = Counter(u.id for u in utterances).most_common(1)[0][0]
+        raise DataError(f"{twice}: two corpora have this id; leave one of them out")
+    table = _table(recipe, manifests)
+    _check(table, recipe.protocol, utterances, places)
+    used = {k for f in table.folds for p in (f.train, f.validation, f.test) for k in p}
+    utterances = [u for u in utterances if u.id in used]
+    contents, failures = contents_of(utterances)
+    if failures:
+        raise DataError(several(list(failures.values())))
+    check_contents(table, contents, places)
+    order = EMOTIONS if recipe.target == "emotion" else SENTIMENTS
+    seen = {str(_label(u, recipe.target)) for u in utterances}
+    labels = tuple(w for w in order if w in seen) if seen <= set(order) else tuple(sorted(seen))
+    if len(labels) < 2:
+        raise DataError(
+            f"{recipe.name}: one label only, {labels[0]}; there is nothing to tell apart"
+        )
+    return Material(
+        utterances=tuple(utterances),
+        truth=np.array([labels.index(str(_label(u, recipe.target))) for u in utterances]),
+        labels=labels,
+        rule=_rule(recipe, manifests, labels),
+        table=table,
+        overlap=sentence_overlap(table, utterances),
+    )
+
+
+def several(lines: Sequence[str]) -> str:
+    """The first few of several problems as one line."""
+    more = len(lines) - MOST_NAMED
+    return "; ".join(lines[:MOST_NAMED]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _read(choice: CorpusChoice, target: str) -> Manifest:
+    path = Path(choice.name)
+    if path.suffix in SUFFIXES:
+        manifest = read_manifest(path, licence=choice.licence)
+    else:
+        manifest = read_prepared(choice.name, licence=choice.licence)
+        if not manifest.places:
+            folder = data_root() / choice.name if choice.name in CORPORA else path
+            lines = [f"{folder / 'manifest.csv'}:{n}" for n in range(2, len(manifest) + 2)]
+            manifest = replace(manifest, places=tuple(lines))
+    manifest.require_valid(contents=False)
+    wanted = set(choice.labels)
+    if unknown := wanted - {str(_label(u, target)) for u in manifest}:
+        raise DataError(
+            f"{choice.name}: no utterance has the {target} {', '.join(sorted(unknown))}; "
+            "mend labels in the recipe"
+        )
+    kept = manifest.where(
+        lambda u: _label(u, target) is not None and (not wanted or _label(u, target) in wanted)
+    )
+    if not len(kept):
+        raise DataError(f"{choice.name}: no utterance has a {target}; choose another target")
+    return kept
+
+
+def _label(utterance: Utterance, target: str) -> str | None:
+    value = getattr(utterance, target)
+    return None if value is None else str(value)
+
+
+def _table(recipe: ClassifierRecipe, manifests: Sequence[Manifest]) -> FoldTable:
+    protocol = recipe.protocol
+    if protocol.name == "table":
+        table = read_folds(Path(protocol.file))
+        if protocol.shared_speakers:
+            table = replace(table, protocol=f"{table.protocol}, speaker-dependent")
+        return table
+    if protocol.name == "across":
+        sides: dict[str, list[Manifest]] = {"train": [], "test": [], "both": []}
+        for choice, manifest in zip(recipe.corpora, manifests, strict=True):
+            sides[choice.side].append(manifest)
+        if sides["both"]:
+            raise DataError(
+                f'{sides["both"][0].corpus}: say which side it is on: side = "train" or "test"'
+            )
+        return across(sides["train"], sides["test"], protocol.validation)
+    tables = [_one_table(protocol, manifest) for manifest in manifests]
+    if len(tables) == 1 or protocol.name == "dependent":
+        return tables[0] if len(tables) == 1 else _refuse_several(protocol)
+    return merge(tables, [u for m in manifests for u in m])
+
+
+def _refuse_several(protocol: ProtocolChoice) -> FoldTable:
+    raise DataError(f"the protocol {protocol.name!r} is for one corpus at a time")
+
+
+def _one_table(protocol: ProtocolChoice, manifest: Manifest) -> FoldTable:
+    if protocol.name == "speakers":
+        return leave_one_speaker_out(manifest)
+    if protocol.name == "groups":
+        return speaker_groups(manifest, protocol.groups, protocol.validation)
+    if protocol.name == "sessions":
+        return leave_one_session_out(manifest, mutual=protocol.mutual)
+    if protocol.name == "official":
+        return official(manifest, protocol.test, shared_speakers=protocol.shared_speakers)
+    return speaker_dependent(manifest, protocol.groups)
+
+
+def _check(
+    table: FoldTable,
+    protocol: ProtocolChoice,
+    utterances: Sequence[Utterance],
+    places: Mapping[str, str],
+) -> None:
+    names = [fold.name for fold in table.folds]
+    if len(set(names)) < len(names):
+        raise DataError(f"{table.protocol}: two folds have one name; rename one")
+    for fold in table.folds:
+        if not fold.train or not fold.test:
+            raise DataError(f"fold {fold.name}: nothing to train or to test on; mend the protocol")
+    if protocol.name == "dependent" or protocol.shared_speakers:
+        alone = [replace(u, speaker=u.id) for u in utterances]  # an id on two sides stays an error
+        check_disjoint(table, alone, places)
+        return
+    apart = protocol.name in ("official", "across")
+    check_disjoint(table, utterances, places, unknown_apart=apart)
+
+
+def _rule(recipe: ClassifierRecipe, manifests: Sequence[Manifest], labels: Sequence[str]) -> str:
+    rules = dict.fromkeys(m.rule for m in manifests if m.rule)
+    said = [*rules] if recipe.target == "label" else []
+    return ", ".join([recipe.target, *said, f"{len(labels)} classes ({', '.join(labels)})"])
+
+
+def _audio(u: Utterance) -> str:
+    if not u.start and u.end is None:
+        return str(u.audio)
+    return f"{u.audio}#t={u.start:g}" + ("" if u.end is None else f",{u.end:g}")
+
+
+def _votes(tested: Sequence[Utterance], labels: Sequence[str]) -> Floats | None:
+    if not any(u.votes for u in tested):
+        return None
+    votes = [[float((u.votes or {}).get(label, 0.0)) for label in labels] for u in tested]
+    return np.array(votes, dtype=np.float32)
