@@ -76,6 +76,7 @@ def test_every_model_learns_and_repeats(corpus: Path, tmp_path: Path, kind: str)
     assert metrics["label_rule"].startswith("emotion, 3 classes")
     assert metrics["fold_hash"] == json.loads((run / "folds.json").read_text())["hash"]
     assert (run / "log.txt").read_text().count("sentences: 4 of 4") == 1
+    assert "toy: leave one speaker out" in (run / "report.html").read_text()
     again = train(path, [f"out={tmp_path / 'again'}"])
     first, second = _scores(run), _scores(again)
     assert first.keys() == second.keys()
@@ -255,6 +256,26 @@ def test_a_label_of_the_recipe_that_nobody_has(corpus: Path, tmp_path: Path) -> 
     path.write_text(path.read_text().replace('licence = "CC0"', 'licence = "x"\nlabels = ["fear"]'))
     with pytest.raises(DataError, match="no utterance has the emotion fear"):
         train(path)
+
+
+def test_label_rules(corpus: Path, tmp_path: Path) -> None:
+    path = recipe(corpus, tmp_path / "toy.toml")
+    run = train(path, ["rule=activation-binary"])
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["labels"] == ["low", "high"]
+    assert metrics["label_rule"] == "label rule activation-binary, 2 classes (low, high)"
+    assert metrics["majority_rate"] == pytest.approx(2 / 3)
+    path.write_text('rule = "sentimental"\n' + path.read_text())
+    with pytest.raises(VoicetoneError, match="no label rule of this name"):
+        train(path, [f"out={tmp_path / 'other'}"])
+
+
+def test_a_manifest_as_corpus(corpus: Path, tmp_path: Path) -> None:
+    path = recipe(corpus, tmp_path / "toy.toml")
+    path.write_text(path.read_text().replace(f'"{corpus}"', f'"{corpus / "manifest.csv"}"'))
+    metrics = json.loads((train(path) / "metrics.json").read_text())
+    assert metrics["uar"]["mean"] > 0.8
+    assert metrics["speakers"] == 5
 
 
 def test_speaker_dependent_is_named(corpus: Path, tmp_path: Path) -> None:

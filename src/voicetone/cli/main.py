@@ -15,6 +15,8 @@ from voicetone.cli.corpus import corpus
 from voicetone.cli.doctor import doctor
 from voicetone.cli.evaluate import HELP as EVALUATE
 from voicetone.cli.evaluate import evaluate
+from voicetone.cli.features import HELP as FEATURES
+from voicetone.cli.features import features
 from voicetone.cli.leaderboard import leaderboard
 from voicetone.cli.models import models
 from voicetone.cli.output import complain, say
@@ -36,6 +38,7 @@ app.command(help=HELP)(analyze)
 app.add_typer(models)
 app.add_typer(corpus)
 app.command()(doctor)
+app.command(help=FEATURES)(features)
 app.command()(train)
 app.command(help=EVALUATE)(evaluate)
 app.command()(compare)

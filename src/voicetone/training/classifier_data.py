@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from voicetone.corpora.manifest import Manifest
 from voicetone.corpora.prepared import CORPORA, data_root, read_prepared
+from voicetone.corpora.rules import RULES, apply_rule
 from voicetone.corpora.tables import SUFFIXES, read_manifest
 from voicetone.errors import DataError
 from voicetone.evaluation.table import PredictionTable
@@ -99,7 +100,8 @@ def gather(recipe: ClassifierRecipe) -> Material:
         DataError: a manifest that is not in order, by file and line; a speaker or a recording on
             two sides of a fold; a label without utterances; too few speakers for the protocol.
     """
-    manifests = [_read(choice, recipe.target) for choice in recipe.corpora]
+    target = "label" if recipe.rule else recipe.target
+    manifests = [_read(choice, target, recipe.rule) for choice in recipe.corpora]
     utterances = [u for m in manifests for u in m]
     places = {u.id: m.place(i) for m in manifests for i, u in enumerate(m)}
     if len(places) < len(utterances):
@@ -113,18 +115,18 @@ def gather(recipe: ClassifierRecipe) -> Material:
     if failures:
         raise DataError(several(list(failures.values())))
     check_contents(table, contents, places)
-    order = EMOTIONS if recipe.target == "emotion" else SENTIMENTS
-    seen = {str(_label(u, recipe.target)) for u in utterances}
-    labels = tuple(w for w in order if w in seen) if seen <= set(order) else tuple(sorted(seen))
+    seen = {str(_label(u, target)) for u in utterances}
+    order = RULES[recipe.rule].labels if recipe.rule else (*EMOTIONS, *SENTIMENTS)
+    labels = tuple(dict.fromkeys([*(w for w in order if w in seen), *sorted(seen)]))
     if len(labels) < 2:
         raise DataError(
             f"{recipe.name}: one label only, {labels[0]}; there is nothing to tell apart"
         )
     return Material(
         utterances=tuple(utterances),
-        truth=np.array([labels.index(str(_label(u, recipe.target))) for u in utterances]),
+        truth=np.array([labels.index(str(_label(u, target))) for u in utterances]),
         labels=labels,
-        rule=_rule(recipe, manifests, labels),
+        rule=_rule(target, manifests, labels),
         table=table,
         overlap=sentence_overlap(table, utterances),
     )
@@ -136,7 +138,7 @@ def several(lines: Sequence[str]) -> str:
     return "; ".join(lines[:MOST_NAMED]) + (f"; and {more} more" if more > 0 else "")
 
 
-def _read(choice: CorpusChoice, target: str) -> Manifest:
+def _read(choice: CorpusChoice, target: str, rule: str) -> Manifest:
     path = Path(choice.name)
     if path.suffix in SUFFIXES:
         manifest = read_manifest(path, licence=choice.licence)
@@ -147,6 +149,8 @@ def _read(choice: CorpusChoice, target: str) -> Manifest:
             lines = [f"{folder / 'manifest.csv'}:{n}" for n in range(2, len(manifest) + 2)]
             manifest = replace(manifest, places=tuple(lines))
     manifest.require_valid(contents=False)
+    if rule:
+        manifest = apply_rule(manifest, rule)
     wanted = set(choice.labels)
     if unknown := wanted - {str(_label(u, target)) for u in manifest}:
         raise DataError(
@@ -224,10 +228,10 @@ def _check(
     check_disjoint(table, utterances, places, unknown_apart=apart)
 
 
-def _rule(recipe: ClassifierRecipe, manifests: Sequence[Manifest], labels: Sequence[str]) -> str:
-    rules = dict.fromkeys(m.rule for m in manifests if m.rule)
-    said = [*rules] if recipe.target == "label" else []
-    return ", ".join([recipe.target, *said, f"{len(labels)} classes ({', '.join(labels)})"])
+def _rule(target: str, manifests: Sequence[Manifest], labels: Sequence[str]) -> str:
+    rules = [*dict.fromkeys(m.rule for m in manifests if m.rule)]
+    said = [f"label rule {' and '.join(rules)}"] if target == "label" and rules else [target]
+    return ", ".join([*said, f"{len(labels)} classes ({', '.join(labels)})"])
 
 
 def _audio(u: Utterance) -> str:

@@ -132,6 +132,8 @@ class ClassifierRecipe:
     selection: Selection = field(default_factory=Selection)
     target: Literal["emotion", "sentiment", "label"] = "emotion"
     """`label` is what a manifest's label rule gave."""
+    rule: str = ""
+    """A label rule (`voicetone corpus list`) whose classes are the target instead."""
     refit: bool = True
     """Once settings are chosen, train on the validation speakers too; networks, whose epoch they
     choose, never do."""

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voicetone.errors import DataError
+from voicetone.evaluation.report_files import write_report
 from voicetone.evaluation.scores import headline
 from voicetone.evaluation.table import PredictionTable, concatenate
 from voicetone.features.extract import extract
@@ -57,8 +58,10 @@ def run_classifier(recipe: ClassifierRecipe) -> Path:
     missing = folder.missing(recipe.seeds)
     if missing:
         _train(recipe, config, material, folder, missing)
-    metrics = summary(recipe, material, folder, folder.tables(recipe.seeds))
+    tables = folder.tables(recipe.seeds)
+    metrics = summary(recipe, material, folder, tables)
     folder.write("metrics.json", json.dumps(metrics, indent=1, ensure_ascii=False))
+    write_report(concatenate(tables), folder.path, title=recipe.name)
     score = metrics["uar"]
     folder.log(f"{recipe.name}: UAR {score['mean']:.3f}, WA {metrics['wa']['mean']:.3f}")
     return folder.path
