@@ -13,6 +13,7 @@ import soundfile
 
 from features.sounds import RATE, record, tone
 from voicetone.features import extract as module
+from voicetone.features import sets
 from voicetone.features.cache import FeatureCache
 from voicetone.features.extract import extract, samples_of
 from voicetone.features.sets import FeatureConfig, extractor, say_licence
@@ -89,7 +90,7 @@ def test_processes_give_the_same(utterances: list[Utterance], tmp_path: Path) ->
         assert np.array_equal(values, two.values[key])
 
 
-def _kill(compute: object, samples: np.ndarray) -> np.ndarray:
+def _kill(samples: np.ndarray) -> np.ndarray:
     if len(samples) == 4000:
         os._exit(9)
     return np.zeros(3, dtype=np.float32)
@@ -109,8 +110,10 @@ def test_a_file_that_kills_its_process_costs_itself(
 
 
 def _start_deadly(config: FeatureConfig, store: FeatureCache) -> None:
-    compute = replace(extractor(config), compute=lambda samples: _kill(None, samples))
-    module._worker.update(compute=compute, store=store)
+    real = extractor(config)
+    names, _ = sets._computer(config)
+    sets._computer = lambda _: (names, _kill)  # type: ignore[assignment]
+    module._worker.update(compute=real, store=store)
 
 
 def test_interrupted_work_is_kept(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
+from importlib.metadata import PackageNotFoundError
 
 import numpy as np
 import pytest
 
 from voicetone.errors import AudioError, DataError, MissingExtraError
+from voicetone.features import sets
 from voicetone.features.sets import OPENSMILE, SETS, FeatureConfig, extractor
 
 SIZES = {
@@ -94,6 +95,9 @@ def test_settings_that_cannot_be(bad: dict[str, object], message: str) -> None:
 
 
 def test_without_opensmile_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "opensmile", None)
+    def none(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(sets, "version", none)
     with pytest.raises(MissingExtraError, match=r"voicetone\[opensmile\]"):
         extractor(FeatureConfig("IS10", "frames"))

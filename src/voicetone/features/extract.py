@@ -29,7 +29,6 @@ class Features:
 
     Attributes:
         config: what they are.
-        names: of the features.
         values: per utterance id `[features]` or `[frames, features]`, without those that failed.
         contents: per utterance id a hash of what is heard, equal for the same recording twice.
         failures: per utterance id one line that says why it has no features.
@@ -37,11 +36,15 @@ class Features:
     """
 
     config: FeatureConfig
-    names: tuple[str, ...]
     values: Mapping[str, Floats]
     contents: Mapping[str, str]
     failures: Mapping[str, str]
     computed: int
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The features' names."""
+        return extractor(self.config).names
 
 
 def extract(
@@ -86,7 +89,7 @@ def extract(
             found = store.get(contents[u.id])
         if found is not None:
             values[u.id] = found
-    return Features(config, compute.names, values, contents, failures, len(missing))
+    return Features(config, values, contents, failures, len(missing))
 
 
 def contents_of(utterances: Sequence[Utterance]) -> tuple[dict[str, str], dict[str, str]]:

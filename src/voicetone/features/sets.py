@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 import numpy as np
@@ -68,15 +69,15 @@ class FeatureConfig:
 
 @dataclass(frozen=True, slots=True)
 class Extractor:
-    """What computes a set.
-
-    `names` are the features' names. `settings` is all that decides the values, for the cache.
-    """
+    """What computes a set. `settings` is all that decides the values, for the cache."""
 
     config: FeatureConfig
-    names: tuple[str, ...]
     settings: Mapping[str, Any]
-    compute: Callable[[Floats], Floats]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The features' names."""
+        return _computer(self.config)[0]
 
     def __call__(self, samples: Floats) -> Floats:
         """Features of one utterance.
@@ -92,7 +93,8 @@ class Extractor:
         """
         if self.config.cut_seconds is not None:
             samples = samples[: round(self.config.cut_seconds * SAMPLE_RATE)]
-        values = np.ascontiguousarray(self.compute(samples), dtype=np.float32)
+        compute = _computer(self.config)[1]
+        values = np.ascontiguousarray(compute(samples), dtype=np.float32)
         if not values.size or not np.isfinite(values).all():
             raise AudioError(
                 f"{len(samples) / SAMPLE_RATE:.3f} s is too short for {self.config.name}, which "
@@ -102,17 +104,30 @@ class Extractor:
 
 
 def extractor(config: FeatureConfig) -> Extractor:
-    """The extractor of a set.
+    """The extractor of a set. What it needs is loaded when it is first used.
 
     Raises:
         MissingExtraError: openSMILE is not installed.
     """
     settings = {**asdict(config), "level": config.functionals, "version": _VERSION}
     if config.name in OPENSMILE:
-        smile, version = _smile(config.name, config.functionals)
-        settings["opensmile"] = version
-        names = tuple(smile.feature_names)
-        return Extractor(config, names, settings, partial(_run_smile, smile, config.functionals))
+        try:
+            settings["opensmile"] = version("opensmile")
+        except PackageNotFoundError as error:
+            raise MissingExtraError(f"the feature set {config.name}", "opensmile") from error
+    return Extractor(config, settings)
+
+
+@lru_cache(maxsize=8)
+def _computer(config: FeatureConfig) -> tuple[tuple[str, ...], Callable[[Floats], Floats]]:
+    """Names of the features and what computes them."""
+    if config.name in OPENSMILE:
+        import opensmile
+
+        levels = opensmile.FeatureLevel
+        level = levels.Functionals if config.functionals else levels.LowLevelDescriptors
+        smile = opensmile.Smile(opensmile.FeatureSet[config.name], level)
+        return tuple(smile.feature_names), partial(_run_smile, smile, config.functionals)
     if config.name == "mfcc":
         names = tuple(f"mfcc_{i}" for i in range(COEFFICIENTS))
         compute: Callable[[Floats], Floats] = mfcc
@@ -121,9 +136,9 @@ def extractor(config: FeatureConfig) -> Extractor:
         names = tuple(f"{config.name}_{i}" for i in range(bands))
         compute = partial(mel_energies, bands=bands)
     if not config.functionals:
-        return Extractor(config, names, settings, compute)
+        return names, compute
     summed = tuple(f"{name}_{kind}" for kind in ("mean", "sd") for name in names)
-    return Extractor(config, summed, settings, partial(_mean_and_sd, compute))
+    return summed, partial(_mean_and_sd, compute)
 
 
 def _mean_and_sd(compute: Callable[[Floats], Floats], samples: Floats) -> Floats:
@@ -131,17 +146,6 @@ def _mean_and_sd(compute: Callable[[Floats], Floats], samples: Floats) -> Floats
     if not len(frames):
         return frames[0:0, 0]
     return np.concatenate([frames.mean(axis=0), frames.std(axis=0)])
-
-
-@lru_cache(maxsize=4)
-def _smile(name: str, functionals: bool) -> tuple[Any, str]:
-    try:
-        import opensmile
-    except ImportError as error:
-        raise MissingExtraError(f"the feature set {name}", "opensmile") from error
-    levels = opensmile.FeatureLevel
-    level = levels.Functionals if functionals else levels.LowLevelDescriptors
-    return opensmile.Smile(opensmile.FeatureSet[name], level), opensmile.__version__
 
 
 def _run_smile(smile: Any, functionals: bool, samples: Floats) -> Floats:
