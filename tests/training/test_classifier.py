@@ -131,9 +131,17 @@ def test_a_folder_of_another_run_is_refused(corpus: Path, tmp_path: Path) -> Non
     with pytest.raises(DataError, match="predictions of another recipe"):
         train(path, ["model.C=0.5", f"out={other}"])
     rows = toy_corpus.rows(corpus)
-    toy_corpus.write(corpus, [tuple(r) for r in rows[:-1]])
-    with pytest.raises(DataError, match="its folds are others"):
+    rows[0][1], rows[1][1] = "anger", "sadness"
+    toy_corpus.write(corpus, [tuple(r) for r in rows])
+    with pytest.raises(DataError, match="holds a run of other settings"):
         train(path)
+
+
+def test_where_the_data_lie_does_not_matter(corpus: Path, tmp_path: Path) -> None:
+    run = train(recipe(corpus, tmp_path / "toy.toml"))
+    elsewhere = tmp_path / "elsewhere" / "toy"
+    shutil.move(corpus, elsewhere)
+    assert train(recipe(elsewhere, tmp_path / "toy.toml")) == run
 
 
 def test_killed_and_gone_on(corpus: Path, tmp_path: Path, made: Path) -> None:

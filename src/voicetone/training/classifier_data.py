@@ -204,7 +204,12 @@ def _one_table(protocol: ProtocolChoice, manifest: Manifest) -> FoldTable:
     if protocol.name == "sessions":
         return leave_one_session_out(manifest, mutual=protocol.mutual)
     if protocol.name == "official":
-        return official(manifest, protocol.test, shared_speakers=protocol.shared_speakers)
+        return official(
+            manifest,
+            protocol.test,
+            validation=protocol.validate,
+            shared_speakers=protocol.shared_speakers,
+        )
     return speaker_dependent(manifest, protocol.groups)
 
 

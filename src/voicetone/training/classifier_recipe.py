@@ -44,6 +44,8 @@ class ProtocolChoice:
     """With `sessions`: of the left-out session one speaker tests, the others validate."""
     test: tuple[str, ...] = ("test",)
     """With `official`: the partitions to test on."""
+    validate: tuple[str, ...] = ("validation", "development", "dev", "valid")
+    """With `official`: the partitions that validate, under whichever of these names."""
     shared_speakers: bool = False
     """With `official` and `table`: accept speakers on several sides; every report says so."""
     file: str = ""

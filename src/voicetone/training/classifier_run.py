@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import as_completed
@@ -45,8 +46,9 @@ def run_classifier(recipe: ClassifierRecipe) -> Path:
     """
     config = feature_config(recipe)
     material = gather(recipe)
-    settings = asdict(recipe)
-    folder = RunFolder(Path(recipe.out or f"runs/{recipe.name}"), settings, material.table)
+    folder = RunFolder(
+        Path(recipe.out or f"runs/{recipe.name}"), resolved(recipe, material), material.table
+    )
     folder.start(PACKAGES)
     folder.log(
         f"{recipe.name}: {len(material.utterances)} utterances, {material.rule}; "
@@ -65,6 +67,21 @@ def run_classifier(recipe: ClassifierRecipe) -> Path:
     score = metrics["uar"]
     folder.log(f"{recipe.name}: UAR {score['mean']:.3f}, WA {metrics['wa']['mean']:.3f}")
     return folder.path
+
+
+def resolved(recipe: ClassifierRecipe, material: Material) -> dict[str, Any]:
+    """The settings that make a run what it is, and what it learns from.
+
+    Paths count by their last part only: on another machine the data lie elsewhere.
+    """
+    settings = asdict(recipe)
+    for part in settings["corpora"]:
+        part["name"] = Path(part["name"]).name
+    settings["protocol"]["file"] = Path(settings["protocol"]["file"]).name
+    labelled = [[u.id, int(t)] for u, t in zip(material.utterances, material.truth, strict=True)]
+    text = json.dumps([material.labels, labelled])
+    settings["labelled_data"] = hashlib.sha256(text.encode()).hexdigest()
+    return settings
 
 
 def feature_config(recipe: ClassifierRecipe) -> FeatureConfig:
