@@ -117,8 +117,25 @@ class Stem(nn.Module):
         return out, seen[:, -2:], maps[:, :, -2:]
 
 
+class Presence(nn.Module):
+    """Frames `[B, width, n]` → logits of speech `[B, n]`."""
+
+    def __init__(self, config: ToneConfig) -> None:
+        super().__init__()
+        self.mix = nn.Conv1d(config.width, 64, 1)
+        self.dropout = nn.Dropout(0.3)
+        self.out = nn.Conv1d(64, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One logit for each frame."""
+        logit: Tensor = self.out(self.dropout(F.relu(self.mix(x))))[:, 0]
+        return logit
+
+
 class Encoder(nn.Module):
-    """Features `[B, 2n, F]` → frames `[B, n, width + 1]`, the last value the speech logit."""
+    """Features `[B, 2n, F]` → frames `[B, n, width + 1]`, whose last value damps pauses in the
+    head's attention, and speech presence by a light classifier that is trained afterwards on the
+    frozen encoder."""
 
     mean: Tensor
     scale: Tensor
@@ -132,6 +149,9 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(Block(config, d) for d in config.dilations)
         self.out_norm = nn.BatchNorm1d(config.width)
         self.speech = nn.Conv1d(config.width, 1, 1)
+        with torch.random.fork_rng(devices=[]):
+            # Drawn aside: what is trained first doesn't depend on what is trained afterwards.
+            self.presence = Presence(config)
 
     def forward(self, features: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """One stretch of a stream.
@@ -158,7 +178,7 @@ class Encoder(nn.Module):
         x = self.out_norm(x)
         logit = self.speech(x)
         frames = torch.cat([x, logit], dim=1).transpose(1, 2)
-        return frames, torch.sigmoid(logit[:, 0]), torch.cat(news, dim=1)
+        return frames, torch.sigmoid(self.presence(x)), torch.cat(news, dim=1)
 
 
 class Head(nn.Module):
@@ -210,7 +230,7 @@ class ToneNet(nn.Module):
 
     def forward(self, features: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Whole clips `[B, 2n, F]` with `weight` `[B, n]` → sentiment logits, emotion logits
-        and speech logits `[B, n]`."""
+        and the logits of speech `[B, n]` that the attention uses."""
         state = features.new_zeros(len(features), self.config.state_size)
         frames, _, _ = self.encoder(features, state)
         sentiment, emotion = self.head(frames, weight)

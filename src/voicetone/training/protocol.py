@@ -67,7 +67,7 @@ def speaker_groups(
     if (
         groups < 2
         or len(speakers) < groups
-        or validation >= len(speakers) - len(speakers) // groups
+        or validation >= len(speakers) + -len(speakers) // groups
     ):
         raise DataError(
             f"{manifest.corpus}: {len(speakers)} speakers can't make {groups} folds with "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -81,7 +82,7 @@ class Batches:
         self.noises = np.arange(len(labels.emotion), len(store.starts))
         self.emotion_weight = self._weights(labels.emotion)
         self.sentiment_weight = self._weights(labels.sentiment)
-        shares = {part.name: part.share for part in recipe.corpora}
+        shares = {Path(part.name).resolve().name: part.share for part in recipe.corpora}
         corpus = labels.corpus[train]
         self.chance = np.array([shares[c] / (corpus == c).sum() for c in corpus])
         self.chance /= self.chance.sum()

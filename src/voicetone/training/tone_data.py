@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +184,10 @@ _shared: dict[str, Sounds] = {}
 
 
 def _start(config: AugmentConfig, root: Path) -> None:
+    from threadpoolctl import threadpool_limits
+
+    # One process per core: threads inside each would only fight over them.
+    threadpool_limits(1)
     _shared["sounds"] = load_sounds(config, root)
 
 
@@ -254,29 +260,63 @@ def build(
 
     Made with `workers` processes, or read from `cache` when made before with these settings.
     """
-    key = [asdict(config), spectral.to_dict(), seed, variants, noise_clips, _code_version()]
-    ids = [u.id for u in utterances]
-    name = hashlib.sha256(json.dumps([key, ids]).encode()).hexdigest()[:16]
-    folder = cache / name
-    if (folder / "done").exists():
-        parts = [np.load(folder / f"{p}.npy") for p in ("features", "speech", "starts", "lengths")]
-        return ClipStore(*parts)
+    folder = cache / _key(utterances, noise_clips, variants, seed, config, spectral, root)
+    parts = ("features", "speech", "starts", "lengths")
+    if not (folder / "done").exists():
+        common = (variants, seed, config, spectral)
+        jobs = [partial(_variants, utterance, *common) for utterance in utterances]
+        jobs += [partial(_noises, index, *common) for index in range(noise_clips)]
+        store = pack(_rendered(jobs, workers, config, root, progress))
+        folder.mkdir(parents=True, exist_ok=True)
+        for part in parts:
+            np.save(folder / f"{part}.npy", getattr(store, part))
+        (folder / "done").touch()
+    # Mapped, so that processes side by side share one copy.
+    return ClipStore(*(np.load(folder / f"{part}.npy", mmap_mode="r") for part in parts))
+
+
+def _rendered(
+    jobs: Sequence[Callable[[], list[Clip]]],
+    workers: int,
+    config: AugmentConfig,
+    root: Path,
+    progress: Callable[[int, int], None],
+) -> list[list[Clip]]:
     clips: list[list[Clip]] = []
-    total = len(utterances) + noise_clips
-    with ProcessPoolExecutor(workers, initializer=_start, initargs=(config, root)) as pool:
-        jobs = [pool.submit(_variants, u, variants, seed, config, spectral) for u in utterances]
-        jobs += [
-            pool.submit(_noises, i, variants, seed, config, spectral) for i in range(noise_clips)
-        ]
-        for job in jobs:
-            clips.append(job.result())
-            progress(len(clips), total)
-    store = pack(clips)
-    folder.mkdir(parents=True, exist_ok=True)
-    for part in ("features", "speech", "starts", "lengths"):
-        np.save(folder / f"{part}.npy", getattr(store, part))
-    (folder / "done").touch()
-    return store
+    if workers == 1:
+        _shared["sounds"] = load_sounds(config, root)
+        for make in jobs:
+            clips.append(make())
+            progress(len(clips), len(jobs))
+        return clips
+    # Fresh processes, not forks: forking under a library's threads may hang.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, _start, (config, root)) as pool:
+        for made in [pool.submit(make) for make in jobs]:
+            clips.append(made.result())
+            progress(len(clips), len(jobs))
+    return clips
+
+
+def _key(
+    utterances: Sequence[Utterance],
+    noise_clips: int,
+    variants: int,
+    seed: int,
+    config: AugmentConfig,
+    spectral: SpectralConfig,
+    root: Path,
+) -> str:
+    """A name for what would be rendered: settings, recordings, noises and rooms."""
+    digest = hashlib.sha256()
+    settings = [asdict(config), spectral.to_dict(), seed, variants, noise_clips, _code_version()]
+    digest.update(json.dumps(settings).encode())
+    for utterance in utterances:
+        digest.update(utterance.id.encode())
+        digest.update(hashlib.sha256(utterance.audio.read_bytes()).digest())
+    for folder in ("noise_esc10", "rir"):
+        digest.update((root / folder / "manifest.csv").read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _code_version() -> int:

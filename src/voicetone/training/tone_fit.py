@@ -109,6 +109,52 @@ def _follow(average: nn.Module, net: nn.Module, decay: float) -> None:
             kept.copy_(new)
 
 
+def fit_presence(
+    net: ToneNet, recipe: ToneRecipe, store: ClipStore, train: NDArray[np.int64], seed: int
+) -> None:
+    """Train the speech classifier of a trained network in place, its encoder frozen.
+
+    Two thirds of each batch of frames are noise: what must not be taken for speech is more
+    various than what must, and the first training hears little of it.
+    """
+    rng = np.random.default_rng([seed, 1])
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    speech = rng.choice(train, min(recipe.speech_clips, len(train)), replace=False)
+    variants = store.starts.shape[1]
+    drawn = [(int(clip), int(rng.integers(variants))) for clip in speech]
+    noises = range(len(store.starts) - recipe.noise_clips, len(store.starts))
+    frames, labels = _frames(net, store, drawn)
+    noise, _ = _frames(net, store, [(clip, v) for clip in noises for v in range(variants)])
+    presence = net.encoder.presence.train()
+    optimiser = torch.optim.AdamW(presence.parameters(), lr=3e-3, weight_decay=0.05)
+    for _ in range(recipe.speech_steps):
+        heard = torch.randint(len(frames), (1024,), generator=generator)
+        unheard = torch.randint(len(noise), (2048,), generator=generator)
+        x = torch.cat([frames[heard], noise[unheard]])
+        truth = torch.cat([labels[heard], torch.zeros(len(unheard))])
+        x = x + 0.1 * torch.randn(x.shape, generator=generator)
+        loss = nn.functional.binary_cross_entropy_with_logits(presence(x.T[None])[0], truth)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    net.eval()
+
+
+@torch.no_grad()
+def _frames(
+    net: ToneNet, store: ClipStore, clips: Sequence[tuple[int, int]]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The encoder's frames `[n, width]` of clips in their variants, and the labels `[n]`."""
+    frames, labels = [], []
+    for clip in (store.clip(*place) for place in clips):
+        features = torch.from_numpy(clip.features.astype(np.float32))[None]
+        state = torch.zeros(1, net.config.state_size)
+        frames.append(net.encoder(features, state)[0][0, :, :-1])
+        labels.append(torch.from_numpy(clip.speech.astype(np.float32)))
+    return torch.cat(frames), torch.cat(labels)
+
+
 @torch.no_grad()
 def logits_of(net: ToneNet, clips: Sequence[Clip]) -> tuple[Floats, Floats, list[Floats]]:
     """What a network says of whole clips, one at a time so that none sees another's padding.
@@ -120,9 +166,9 @@ def logits_of(net: ToneNet, clips: Sequence[Clip]) -> tuple[Floats, Floats, list
     sentiments, emotions, speech = [], [], []
     for clip in clips:
         features = torch.from_numpy(clip.features.astype(np.float32))[None]
-        weight = torch.ones(1, len(clip.speech))
-        sentiment, emotion, logit = net(features, weight)
+        frames, presence, _ = net.encoder(features, torch.zeros(1, net.config.state_size))
+        sentiment, emotion = net.head(frames, torch.ones(1, len(clip.speech)))
         sentiments.append(sentiment[0].numpy())
         emotions.append(emotion[0].numpy())
-        speech.append(torch.sigmoid(logit[0]).numpy())
+        speech.append(presence[0].numpy())
     return np.stack(sentiments), np.stack(emotions), speech

@@ -101,8 +101,12 @@ class ToneRecipe:
     """Fold of the noise corpus that validates in cross-validation."""
     noise_test: int = 5
     """Fold of the noise corpus that no model hears."""
-    false_alarms: float = 0.01
-    """Highest share of validation noise clips that the speech threshold lets through."""
+    speech_steps: int = 3000
+    """Steps of the speech classifier on the frozen encoder."""
+    speech_clips: int = 3000
+    """Clips of speech that it hears, each in one drawn variant; noise is heard in all."""
+    false_alarms: float = 0.02
+    """Highest share of validation noise clips that the speech rule should let through."""
     sentiment_threshold: float = 0.5
     """Least calibrated confidence that gets a label: more likely right than wrong."""
     jobs: int = 2

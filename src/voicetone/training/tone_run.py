@@ -6,15 +6,17 @@ A run is resumed from the predictions of the folds that it has.
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
 import platform
 import sys
 import time
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass
+from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ from voicetone.models.tone import ToneNet
 from voicetone.training.protocol import FoldTable, merge, speaker_groups
 from voicetone.training.tone_batches import Labels, labels_of
 from voicetone.training.tone_data import AugmentConfig, Clip, ClipStore, build, features_of, load
-from voicetone.training.tone_fit import device_of_choice, fit, logits_of, network
+from voicetone.training.tone_fit import device_of_choice, fit, fit_presence, logits_of, network
 from voicetone.training.tone_recipe import ToneRecipe
 from voicetone.training.tone_tables import FoldPredictions, read_fold, write_fold
 from voicetone.types import EMOTIONS, Utterance
@@ -173,38 +175,63 @@ class Progress:
         )
 
 
-_shared: dict[str, Any] = {}
+@dataclass(frozen=True)
+class Job:
+    """What a process that trains folds works on."""
+
+    recipe: ToneRecipe
+    material: Material
+    folder: Path
+    count: Callable[[], None]
+    """Called after every step."""
 
 
-def _train_fold(index: int) -> int:
-    """Train one fold and write what it says; runs in a process of its own."""
+_job: list[Job] = []
+
+
+def _start(recipe: ToneRecipe, folder: Path, steps: Synchronized[int]) -> None:
+    """Prepare a process of its own: one thread, and the rendered clips from the disk."""
     torch.set_num_threads(1)
-    recipe, material, folder = _shared["recipe"], _shared["material"], _shared["folder"]
-    counter = _shared["counter"]
-    fold = material.table.folds[index]
+
+    def count() -> None:
+        with steps.get_lock():
+            steps.value += 1
+
+    _job[:] = [Job(recipe, gather(recipe, final=False), folder, count)]
+
+
+def _train_started(index: int) -> None:
+    train_fold(_job[0], index)
+
+
+def train_fold(job: Job, index: int) -> None:
+    """Train one fold and write what it says of the clips that it never learnt from.
+
+    Raises:
+        DataError: the training diverged.
+    """
+    recipe, material, fold = job.recipe, job.material, job.material.table.folds[index]
     place = {u.id: i for i, u in enumerate(material.utterances)}
     train = np.array([place[key] for key in fold.train])
 
     def step(_: int, loss: float) -> None:
         if not np.isfinite(loss):
             raise DataError(f"fold {fold.name}: the loss is no number; lower the learning rate")
-        with counter.get_lock():
-            counter.value += 1
+        job.count()
 
-    net = fit(
-        recipe,
-        material.store,
-        material.labels,
-        train,
-        recipe.seed * 1000 + index,
-        step,
-        device_of_choice(),
-    )
+    seed = recipe.seed * 1000 + index
+    net = fit(recipe, material.store, material.labels, train, seed, step, device_of_choice())
+    fit_presence(net, recipe, material.store, train, seed)
     parts = [(part, place[key]) for part in ("validation", "test") for key in getattr(fold, part)]
-    write_fold(folder / "folds" / f"{index:02d}", _predict(net, material, parts, recipe))
-    (folder / "checkpoints").mkdir(exist_ok=True)
-    torch.save(net.state_dict(), folder / "checkpoints" / f"{index:02d}.pt")
-    return index
+    checkpoint = job.folder / "checkpoints" / f"{index:02d}.pt"
+    checkpoint.parent.mkdir(exist_ok=True)
+    torch.save(net.state_dict(), checkpoint)
+    write_fold(fold_folder(job.folder, index), _predict(net, material, parts, recipe))
+
+
+def fold_folder(folder: Path, index: int) -> Path:
+    """Where a fold's predictions lie."""
+    return folder / "folds" / f"{index:02d}"
 
 
 def _predict(
@@ -231,27 +258,34 @@ def _predict(
 def train_folds(recipe: ToneRecipe, material: Material, folder: Path) -> list[FoldPredictions]:
     """Train the folds that have no predictions yet, side by side; then the predictions of all."""
     count = len(material.table.folds)
-    missing = [i for i in range(count) if not (folder / "folds" / f"{i:02d}" / "done").exists()]
-    if missing:
-        context = multiprocessing.get_context("fork")
-        counter = context.Value("q", 0)
-        _shared.update(recipe=recipe, material=material, folder=folder, counter=counter)
-        report, total = Progress(f"{recipe.name}: folds"), recipe.steps * len(missing)
-        if device_of_choice().type == "cuda":
-            for index in missing:
-                _train_fold(index)
-                report(counter.value, total)
-        else:
-            with ProcessPoolExecutor(recipe.jobs, mp_context=context) as pool:
-                waiting = {pool.submit(_train_fold, i) for i in missing}
-                while waiting:
-                    done = {job for job in waiting if job.done()}
-                    waiting -= done
-                    for job in as_completed(done):
-                        job.result()
-                    report(counter.value, total)
-                    time.sleep(0.5)
-    return [read_fold(folder / "folds" / f"{i:02d}") for i in range(count)]
+    missing = [i for i in range(count) if not (fold_folder(folder, i) / "done").exists()]
+    report, total = Progress(f"{recipe.name}: folds"), recipe.steps * len(missing)
+    if recipe.jobs == 1 or device_of_choice().type == "cuda":
+        done = itertools.count(1)
+        job = Job(recipe, material, folder, lambda: report(next(done), total))
+        for index in missing:
+            train_fold(job, index)
+    elif missing:
+        _side_by_side(recipe, folder, missing, lambda steps: report(steps, total))
+    return [read_fold(fold_folder(folder, i)) for i in range(count)]
+
+
+def _side_by_side(
+    recipe: ToneRecipe, folder: Path, missing: Sequence[int], report: Callable[[int], None]
+) -> None:
+    # Fresh processes, not forks: forking under torch's threads may hang.
+    context = multiprocessing.get_context("spawn")
+    steps = context.Value("q", 0)
+    pool = ProcessPoolExecutor(
+        recipe.jobs, mp_context=context, initializer=_start, initargs=(recipe, folder, steps)
+    )
+    with pool:
+        waiting = {pool.submit(_train_started, i) for i in missing}
+        while waiting:
+            finished, waiting = wait(waiting, timeout=1.0)
+            for job in finished:
+                job.result()
+            report(steps.value)
 
 
 def train_final(recipe: ToneRecipe, material: Material, folder: Path) -> ToneNet:
@@ -263,15 +297,13 @@ def train_final(recipe: ToneRecipe, material: Material, folder: Path) -> ToneNet
         return net.eval()
     report = Progress(f"{recipe.name}: final model")
     everyone: NDArray[np.int64] = np.arange(len(material.utterances))
-    net = fit(
-        recipe,
-        material.store,
-        material.labels,
-        everyone,
-        recipe.seed * 1000 + 999,
-        lambda step, _: report(step, recipe.steps),
-        device_of_choice(),
-    )
+    seed = recipe.seed * 1000 + 999
+
+    def step(number: int, _: float) -> None:
+        report(number, recipe.steps)
+
+    net = fit(recipe, material.store, material.labels, everyone, seed, step, device_of_choice())
+    fit_presence(net, recipe, material.store, everyone, seed)
     path.parent.mkdir(exist_ok=True)
     torch.save(net.state_dict(), path)
     return net

@@ -1,0 +1,256 @@
+"""The tone model from recordings to a bundle, on made-up voices small enough for a test."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from voicetone.errors import DataError
+from voicetone.inference.file import analyze
+from voicetone.models.tone import ToneConfig, ToneNet
+from voicetone.pretrained import load
+from voicetone.training.run import train
+from voicetone.training.tone_batches import inverse_frequency, labels_of
+from voicetone.training.tone_data import speech_labels
+from voicetone.training.tone_run import fold_folder
+from voicetone.training.tone_scores import best_temperature
+from voicetone.training.tone_tables import read_fold
+from voicetone.types import SENTIMENTS, Utterance
+
+RATE = 16_000
+RECIPE = """
+kind = "tone"
+name = "tiny"
+version = "0.0.1"
+licence = "CC0"
+notice = "made-up voices"
+steps = 4
+speech_steps = 20
+batch = 6
+frames = 48
+noise_clips = 3
+noise_folds = [1, 2]
+noise_validation = 2
+noise_test = 3
+jobs = 1
+[[corpora]]
+name = "{corpus}"
+licence = "CC0"
+folds = 2
+validation = 1
+[network]
+width = 8
+stem = [2, 4]
+hidden = 8
+heads = 2
+dilations = [1, 2]
+[augmentation]
+variants = 2
+"""
+
+
+def _voice(hertz: float, seconds: float, rng: np.random.Generator) -> np.ndarray:
+    time = np.arange(int(seconds * RATE)) / RATE
+    sound = sum(np.sin(2 * np.pi * hertz * k * time) / k for k in range(1, 6))
+    loud = (time > 0.2) & (time < seconds - 0.2)
+    return (0.2 * sound * loud + rng.normal(0, 1e-4, len(time))).astype(np.float32)
+
+
+def _table(folder: Path, rows: list[dict[str, object]]) -> None:
+    with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.DictWriter(handle, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with a corpus of four speakers, noises, rooms, and a recipe."""
+    root = tmp_path_factory.mktemp("world")
+    rng = np.random.default_rng(0)
+    for name in ("noise_esc10", "rir", "voices"):
+        (root / name).mkdir()
+    noises, voices = [], []
+    for fold in (1, 2, 3):
+        soundfile.write(root / f"noise_esc10/{fold}.flac", rng.normal(0, 0.05, RATE), RATE)
+        noises.append({"file": f"{fold}.flac", "fold": fold, "label": "x", "attribution": "me"})
+    soundfile.write(root / "rir/room.flac", np.exp(-np.arange(800) / 80), RATE)
+    _table(root / "noise_esc10", noises)
+    _table(root / "rir", [{"file": "room.flac", "source": "here", "licence": "CC0"}])
+    for speaker in "abcd":
+        for label, hertz in (("anger", 300.0), ("happy", 220.0), ("neutral", 150.0)):
+            for take in range(2):
+                file = f"{speaker}-{label}-{take}.flac"
+                soundfile.write(root / "voices" / file, _voice(hertz, 1.2, rng), RATE)
+                voices.append({"file": file, "speaker": speaker, "label": label})
+    _table(root / "voices", voices)
+    (root / "tiny.toml").write_text(RECIPE.format(corpus=root / "voices"))
+    return root
+
+
+def _train(world: Path, monkeypatch: pytest.MonkeyPatch, out: str, *more: str) -> Path:
+    monkeypatch.setenv("VOICETONE_DATA", str(world))
+    monkeypatch.setenv("VOICETONE_CACHE", str(world / "cache"))
+    return train(world / "tiny.toml", [f"out={world / out}", *more])
+
+
+@pytest.fixture(scope="module")
+def run(world: Path) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        return _train(world, patch, "run")
+
+
+def test_a_run_holds_what_it_should(run: Path) -> None:
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["scores"]["voices/emotion"]["clips"] == 24
+    assert 0 <= metrics["scores"]["voices/emotion"]["uar"]["value"] <= 1
+    assert metrics["scores"]["voices/emotion"]["uar"]["low"] is None
+    assert metrics["speech"]["noise_clips_alarmed"]["total"] == 2
+    assert json.loads((run / "folds.json").read_text())["hash"] == metrics["folds"]
+    assert (run / "recipe.json").exists()
+    assert (run / "environment.json").exists()
+
+
+def test_the_bundle_says_what_the_trainer_says(run: Path, world: Path) -> None:
+    predictor = load(run / "bundle")
+    assert predictor.spec.licence == "CC0"
+    assert predictor.spec.label_spaces.emotion == ["anger", "happiness", "neutral"]
+    net = ToneNet(
+        ToneConfig(
+            width=8, stem=(2, 4), hidden=8, heads=2, dilations=(1, 2), dropout=0.1, emotions=3
+        )
+    )
+    net.load_state_dict(torch.load(run / "checkpoints/final.pt", weights_only=True))
+    net.eval()
+    samples, _ = soundfile.read(world / "voices/a-anger-0.flac", dtype="float32")
+    context = predictor.spec.spectral.context
+    samples = np.pad(samples[: len(samples) // 500 * 500], (context, 0))[None]
+    features = predictor.features(samples)
+    state = np.zeros((1, predictor.spec.state_size), dtype=np.float32)
+    frames, speech, _ = predictor.encode(features, state)
+    weight = np.ones(frames.shape[:2], dtype=np.float32)
+    said = predictor.classify(frames, weight)
+    with torch.no_grad():
+        sentiment, emotion, _ = net(torch.from_numpy(features), torch.from_numpy(weight))
+        presence = net.encoder(torch.from_numpy(features), torch.from_numpy(state))[1]
+    temperature = predictor.spec.temperature
+    for name, logits in (("sentiment", sentiment), ("emotion", emotion)):
+        wanted = torch.softmax(logits / getattr(temperature, name), dim=1).numpy()
+        np.testing.assert_allclose(said[name], wanted, atol=1e-4)
+    np.testing.assert_allclose(speech, presence.numpy(), atol=1e-4)
+    assert analyze(world / "voices/a-anger-0.flac", predictor).model == "tiny 0.0.1"
+
+
+def test_the_same_recipe_gives_the_same_predictions(
+    run: Path, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = _train(world, monkeypatch, "again", "final=false")
+    one, other = (read_fold(fold_folder(r, 1)) for r in (run, again))
+    np.testing.assert_array_equal(one.emotion, other.emotion)
+    assert not (again / "bundle").exists()
+
+
+def test_other_processes_give_the_same_predictions(
+    run: Path, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = _train(world, monkeypatch, "beside", "final=false", "jobs=2")
+    np.testing.assert_allclose(
+        read_fold(fold_folder(run, 0)).emotion,
+        read_fold(fold_folder(again, 0)).emotion,
+        atol=1e-4,  # another number of threads sums in another order
+    )
+
+
+def test_a_run_goes_on_where_it_stopped(
+    run: Path, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = _train(world, monkeypatch, "stopped", "final=false")
+    kept = fold_folder(out, 0) / "predictions.parquet"
+    before = kept.stat().st_mtime_ns
+    (fold_folder(out, 1) / "done").unlink()
+    metrics = (out / "metrics.json").read_text()
+    _train(world, monkeypatch, "stopped", "final=false")
+    assert kept.stat().st_mtime_ns == before
+    assert (out / "metrics.json").read_text() == metrics
+
+
+def test_another_recipe_does_not_overwrite(
+    run: Path, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(DataError, match="other settings"):
+        _train(world, monkeypatch, "run", "steps=5")
+
+
+def test_weights_need_a_licence(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match="licence"):
+        _train(world, monkeypatch, "unlicensed", 'licence=""')
+
+
+def test_any_cut_of_a_stream_gives_the_same_frames() -> None:
+    torch.manual_seed(0)
+    config = ToneConfig(mels=16, lags=4, width=8, stem=(2, 4), heads=2, dilations=(1, 2, 4))
+    net = ToneNet(config).eval()
+    features = torch.randn(2, 80, config.features)
+    with torch.no_grad():
+        whole, _, end = net.encoder(features, torch.zeros(2, config.state_size))
+        state, pieces = torch.zeros(2, config.state_size), []
+        for start, stop in ((0, 2), (2, 30), (30, 80)):
+            frames, _, state = net.encoder(features[:, start:stop], state)
+            pieces.append(frames)
+    torch.testing.assert_close(torch.cat(pieces, dim=1), whole, atol=1e-5, rtol=0)
+    torch.testing.assert_close(state, end, atol=1e-5, rtol=0)
+
+
+def test_padding_never_changes_a_score() -> None:
+    torch.manual_seed(0)
+    config = ToneConfig(mels=16, lags=4, width=8, stem=(2, 4), heads=2, dilations=(1, 2))
+    net = ToneNet(config).eval()
+    features = torch.randn(1, 40, config.features)
+    padded = torch.cat([features, torch.randn(1, 60, config.features)], dim=1)
+    weight = torch.zeros(1, 50)
+    weight[:, :20] = 1.0
+    with torch.no_grad():
+        alone, with_padding = net(features, torch.ones(1, 20)), net(padded, weight)
+    torch.testing.assert_close(alone[1], with_padding[1], atol=1e-5, rtol=0)
+
+
+def test_class_weights_are_inverse_to_frequency_in_a_corpus() -> None:
+    labels = np.array([0, 0, 0, 1, -1, 2, 1])
+    corpus = np.array(["a"] * 5 + ["b"] * 2)
+    weights = inverse_frequency(labels, corpus)
+    assert weights[:3].sum() == pytest.approx(weights[3])
+    assert weights[4] == 0.0
+    assert weights[:4].mean() == pytest.approx(1.0)
+    assert weights[5] == weights[6] == pytest.approx(1.0)
+
+
+def test_allowed_emotions_follow_the_corpus() -> None:
+    utterances = [
+        Utterance("a/1", Path("x"), "a", emotion="anger", sentiment="negative"),
+        Utterance("b/1", Path("x"), "b", emotion="calm", sentiment="neutral"),
+        Utterance("b/2", Path("x"), "b", emotion="surprise"),
+    ]
+    labels = labels_of(utterances, ("anger", "surprise", "calm"))
+    np.testing.assert_array_equal(labels.allowed, [[1, 0, 0], [0, 1, 1], [0, 1, 1]])
+    assert labels.sentiment.tolist() == [SENTIMENTS.index("negative"), 1, -1]
+
+
+def test_speech_labels_find_the_loud_part() -> None:
+    features = np.full((80, 20), -14.0, dtype=np.float32)
+    features[20:60] = -6.0
+    features[36:40] = -14.0  # a gap of two frames inside speech
+    np.testing.assert_array_equal(np.flatnonzero(speech_labels(features, 16)), np.arange(10, 30))
+
+
+def test_temperature_undoes_overconfidence() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, (4000, 3))
+    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    truth = np.array([rng.choice(3, p=p) for p in shares])
+    assert best_temperature((3.0 * logits).astype(np.float32), truth) == pytest.approx(3.0, rel=0.1)
