@@ -12,6 +12,8 @@ from typing import Any
 from voicetone.corpora.prepared import data_root, rows
 from voicetone.errors import DataError
 from voicetone.features.spectral import SpectralConfig
+from voicetone.training.protocol import FoldTable
+from voicetone.training.tone_batches import Labels
 from voicetone.training.tone_export import write_bundle
 from voicetone.training.tone_recipe import ToneRecipe
 from voicetone.training.tone_run import (
@@ -29,6 +31,7 @@ from voicetone.training.tone_scores import (
     speech_scores,
 )
 from voicetone.training.tone_tables import FoldPredictions
+from voicetone.types import Utterance
 
 
 def run_tone(recipe: ToneRecipe) -> Path:
@@ -55,13 +58,24 @@ def measure(
     recipe: ToneRecipe, material: Material, predictions: Sequence[FoldPredictions]
 ) -> tuple[dict[str, Any], Calibration]:
     """All scores of the run, and what the bundle needs of them."""
-    pool = pooled(predictions, material.utterances, material.labels)
-    calibration = calibrate(pool, material.labels, predictions, recipe)
+    return measure_folds(recipe, material.utterances, material.labels, material.table, predictions)
+
+
+def measure_folds(
+    recipe: ToneRecipe,
+    utterances: Sequence[Utterance],
+    labels: Labels,
+    table: FoldTable,
+    predictions: Sequence[FoldPredictions],
+) -> tuple[dict[str, Any], Calibration]:
+    """The same from predictions alone, without rendered clips."""
+    pool = pooled(predictions, utterances, labels)
+    calibration = calibrate(pool, labels, predictions, recipe)
     metrics: dict[str, Any] = {
-        "protocol": material.table.protocol,
-        "folds": material.table.hash,
+        "protocol": table.protocol,
+        "folds": table.hash,
         "seed": recipe.seed,
-        "scores": scores(pool, material.utterances, material.labels),
+        "scores": scores(pool, utterances, labels),
         "temperature": calibration.temperature,
         "speech_rule": calibration.speech.model_dump(),
         "speech": speech_scores(predictions, calibration.speech),
