@@ -20,7 +20,7 @@ from voicetone.errors import DataError, VoicetoneError
 from voicetone.evaluation.table import concatenate, read_predictions
 from voicetone.training import classifier_run
 from voicetone.training.classifier_fit import Examples, Settings, candidates, inner_folds, run_fold
-from voicetone.training.classifier_recipe import LinearSvm, RbfSvm, Selection
+from voicetone.training.classifier_recipe import LinearSvm, NetworkChoice, RbfSvm, Selection
 from voicetone.training.run import train
 
 
@@ -307,6 +307,24 @@ def _examples() -> Examples:
     values = rng.normal(0, 1, (60, 20)).astype(np.float32)
     values[:, 0] += 3 * truth
     return Examples(list(values), truth, 2, [f"s{i // 6}" for i in range(60)], ["x"] * 60)
+
+
+def test_training_leaves_no_trace_in_the_process() -> None:
+    import torch
+
+    data = _examples()
+    parts = (np.arange(42), np.arange(42, 48), np.arange(48, 60))
+    settings = Settings(NetworkChoice("mlp", epochs=2), Selection(), "global", True)
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    threads = torch.get_num_threads()
+    torch.manual_seed(5)
+    first = run_fold(data, settings, parts, 0)
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.get_num_threads() == threads
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert np.array_equal(run_fold(data, settings, parts, 0).scores, first.scores)
+    assert not np.array_equal(run_fold(data, settings, parts, 1).scores, first.scores)
 
 
 def test_grids() -> None:

@@ -209,11 +209,12 @@ def _network(
     parts: tuple[Rows, Rows, Rows],
     seed: int,
 ) -> tuple[Floats, int]:
-    from voicetone.training.classifier_networks import fit, probabilities
+    from voicetone.training.classifier_networks import fit, probabilities, repeatable
 
     train, validation, _ = parts
     x = _prepared(data, settings, train, np.concatenate(parts))
     cuts = np.cumsum([len(train), len(validation)])
     held = (x[cuts[0] : cuts[1]], data.truth[validation])
-    net, epoch = fit(choice, (x[: cuts[0]], data.truth[train]), held, data.classes, seed)
-    return probabilities(net, x[cuts[1] :]), epoch
+    with repeatable(seed):
+        net, epoch = fit(choice, (x[: cuts[0]], data.truth[train]), held, data.classes, seed)
+        return probabilities(net, x[cuts[1] :]), epoch

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -38,6 +40,23 @@ def device_of_choice() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+@contextmanager
+def repeatable(seed: int) -> Iterator[None]:
+    """One thread, deterministic kernels and a seeded generator; afterwards all is as it was."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what CUDA needs for it
+    threads = torch.get_num_threads()
+    strict = torch.are_deterministic_algorithms_enabled()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        torch.set_num_threads(1)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.use_deterministic_algorithms(strict)
+
+
 def fit(
     choice: NetworkChoice, train: Examples, validation: Examples, classes: int, seed: int
 ) -> tuple[nn.Module, int]:
@@ -49,7 +68,8 @@ def fit(
         validation: after each epoch the network is scored on these, if any; the weights of the
             best one are kept (highest UAR; of equal ones the lowest loss, then the first).
         classes: number of classes.
-        seed: of weights, batches and dropout.
+        seed: of the batches; weights and dropout are drawn from torch's generator, see
+            `repeatable`.
 
     Returns:
         The network in evaluation mode, and the epoch that was kept, from 1.
@@ -57,7 +77,6 @@ def fit(
     Raises:
         DataError: the loss is no number.
     """
-    torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     device = device_of_choice()
     values, truth = train

@@ -172,11 +172,6 @@ _worker: dict[str, Any] = {}
 
 def _start(examples: Examples, settings: Settings) -> None:
     _worker.update(examples=examples, settings=settings)
-    if isinstance(settings.model, NetworkChoice):
-        import torch
-
-        torch.set_num_threads(1)
-        torch.use_deterministic_algorithms(True)
 
 
 def _work(parts: tuple[NDArray[np.int64], ...], seed: int) -> Outcome:
