@@ -25,7 +25,7 @@ from voicetone.training.tone_tables import FoldPredictions
 from voicetone.types import SENTIMENTS, Floats, Utterance
 
 ONSETS = (2, 3, 4, 6, 8)  # frames of 31.25 ms in a row that switch speech on
-THRESHOLDS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.92, 0.94, 0.96, 0.98)
+THRESHOLDS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.92, 0.94, 0.96, 0.97, 0.98, 0.985, 0.99)
 HANGOVER_FRAMES = 8  # 250 ms: pauses inside words and between them
 
 Doubles = NDArray[np.float64]
