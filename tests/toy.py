@@ -69,7 +69,7 @@ def spec() -> dict[str, Any]:
         "embedding_size": EMBEDDING,
         "graphs": {"encoder": "encoder.onnx", "head": "head.onnx"},
         "temperature": {"sentiment": 1.25, "emotion": 1.5},
-        "speech": {"threshold": 0.5, "onset_frames": 3, "hangover_frames": 8},
+        "speech": {"threshold": 0.5, "release": 0.5, "onset_frames": 3, "hangover_frames": 8},
         "dont_know": {"sentiment": 0.4, "curve": [[0.0, 1.0, 0.5], [0.4, 0.8, 0.6]]},
         "parameters": 1000,
         "mac_per_second": 50_000,

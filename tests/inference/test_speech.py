@@ -11,7 +11,7 @@ from voicetone.inference.speech import Activity, Turns
 from voicetone.pretrained.spec import SpeechRule
 from voicetone.types import Segment
 
-RULE = SpeechRule(threshold=0.5, onset_frames=3, hangover_frames=2)
+RULE = SpeechRule(threshold=0.5, release=0.5, onset_frames=3, hangover_frames=2)
 
 
 def _active(pattern: str, rule: SpeechRule = RULE) -> str:
@@ -36,7 +36,7 @@ def test_onset_and_hangover(probability: str, active: str) -> None:
 
 
 def test_at_the_threshold_is_over_it() -> None:
-    rule = SpeechRule(threshold=0.5, onset_frames=1, hangover_frames=0)
+    rule = SpeechRule(threshold=0.5, release=0.5, onset_frames=1, hangover_frames=0)
     assert Activity(rule).push(np.float32([0.4999, 0.5])).tolist() == [False, True]
     assert _active("#.##.", rule) == "#.##."
 
@@ -64,3 +64,12 @@ def test_turns_carry_their_times() -> None:
     assert turns.push(np.array([True])) == []
     assert turns.close(7 * 500 + 16) == [Segment(7 / 32, (7 * 500 + 16) / 16000)]
     assert turns.close(7 * 500 + 16) == []
+
+
+def test_a_voice_that_is_there_is_heard_at_the_release() -> None:
+    rule = SpeechRule(threshold=0.75, release=0.5, onset_frames=2, hangover_frames=1)
+    probability = np.array(
+        [0.6, 0.6, 0.9, 0.9, 0.6, 0.6, 0.4, 0.6, 0.4, 0.4, 0.6], dtype=np.float32
+    )
+    wanted = [0, 0, 0, 1, 1, 1, 1, 1, 1, 0, 0]
+    np.testing.assert_array_equal(Activity(rule).push(probability), np.array(wanted, dtype=bool))

@@ -15,7 +15,8 @@ class Activity:
 
     It goes on with the frame that completes `onset_frames` consecutive frames at or over the
     threshold (the frames before it stay off: a decision once given is never changed), and stays
-    on for `hangover_frames` after the last frame at or over the threshold.
+    on for `hangover_frames` after the last frame at or over `release`, which is lower: it takes
+    more to take a sound for speech than to go on hearing a voice that is already there.
     """
 
     def __init__(self, rule: SpeechRule) -> None:
@@ -26,10 +27,11 @@ class Activity:
     def push(self, probability: Floats) -> NDArray[np.bool_]:
         """Probabilities `[n]` → whether each frame is active `[n]`."""
         over = (probability >= self._rule.threshold).tolist()
+        kept = (probability >= self._rule.release).tolist()
         active = np.zeros(len(over), dtype=np.bool_)
-        for index, high in enumerate(over):
+        for index, (high, held) in enumerate(zip(over, kept, strict=True)):
             self._run = self._run + 1 if high else 0
-            if high and (self._left or self._run >= self._rule.onset_frames):
+            if (held and self._left) or self._run >= self._rule.onset_frames:
                 self._left = self._rule.hangover_frames + 1
             if self._left:
                 active[index] = True

@@ -74,6 +74,7 @@ class SpeechRule(_Part):
     """When a channel counts as speaking: see `voicetone.inference.speech`."""
 
     threshold: Share
+    release: Share
     onset_frames: Annotated[int, Field(ge=1, le=1000)]
     hangover_frames: Annotated[int, Field(ge=0, le=1000)]
 

@@ -26,7 +26,8 @@ from voicetone.types import SENTIMENTS, Floats, Utterance
 
 ONSETS = (2, 3, 4, 6, 8)  # frames of 31.25 ms in a row that switch speech on
 THRESHOLDS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.92, 0.94, 0.96, 0.97, 0.98, 0.985, 0.99)
-HANGOVER_FRAMES = 8  # 250 ms: pauses inside words and between them
+RELEASE = 0.3  # probability at which a voice that is there goes on being heard
+HANGOVER_FRAMES = 12  # 375 ms: pauses inside words and between them
 
 Doubles = NDArray[np.float64]
 
@@ -155,7 +156,10 @@ def speech_rule(predictions: Sequence[FoldPredictions], false_alarms: float) -> 
     for onset in ONSETS:
         for threshold in THRESHOLDS:
             rule = SpeechRule(
-                threshold=threshold, onset_frames=onset, hangover_frames=HANGOVER_FRAMES
+                threshold=threshold,
+                release=min(RELEASE, threshold),
+                onset_frames=onset,
+                hangover_frames=HANGOVER_FRAMES,
             )
             alarms = _share(bool(active(p, rule).any()) for p in noises)
             misses = 1.0 - _share(bool(active(s[0], rule).any()) for s in clips)
