@@ -67,9 +67,9 @@ def test_turns_carry_their_times() -> None:
 
 
 def test_a_voice_that_is_there_is_heard_at_the_release() -> None:
-    rule = SpeechRule(threshold=0.75, release=0.5, onset_frames=2, hangover_frames=1)
+    rule = SpeechRule(threshold=0.75, release=0.5, onset_frames=2, hangover_frames=2)
     probability = np.array(
         [0.6, 0.6, 0.9, 0.9, 0.6, 0.6, 0.4, 0.6, 0.4, 0.4, 0.6], dtype=np.float32
     )
-    wanted = [0, 0, 0, 1, 1, 1, 1, 1, 1, 0, 0]
+    wanted = [0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 0]
     np.testing.assert_array_equal(Activity(rule).push(probability), np.array(wanted, dtype=bool))
