@@ -105,9 +105,6 @@ def bundle_facts(
     attribution += [f"room responses: {source}" for source in rooms]
     attribution.append("noises: K. J. Piczak, ESC-10, ACM Multimedia 2015, CC BY 3.0; clips:")
     attribution += [" ".join(r["attribution"].split())[:900] for r in noises]
-    short = {
-        name: {"uar": value["uar"], "wa": value["wa"]} for name, value in metrics["scores"].items()
-    }
     return {
         "name": recipe.name,
         "version": recipe.version,
@@ -120,8 +117,18 @@ def bundle_facts(
         "attribution": attribution,
         "notice": recipe.notice,
         "card": card(recipe, material, metrics),
-        "metrics": {"scores": short, "speech": metrics["speech"], "folds": metrics["folds"]},
+        "metrics": _headlines(metrics),
     }
+
+
+def _headlines(metrics: dict[str, Any]) -> dict[str, str]:
+    """Scores on held-out speakers in words, as reports show them."""
+    out = {f"UAR, {name}": _interval(s["uar"]) for name, s in metrics["scores"].items()}
+    for name, s in metrics["speech"].items():
+        share = f"{100 * s['value']:.1f} % ({s['hits']} of {s['total']})"
+        out[name.replace("_", " ")] = share
+    out["folds, SHA-256"] = metrics["folds"][:16]
+    return out
 
 
 def _interval(score: dict[str, Any]) -> str:
