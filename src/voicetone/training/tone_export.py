@@ -87,6 +87,7 @@ def multiply_adds(config: ToneConfig) -> int:
     per_frame += (second * (config.mels // 4) + 2 * config.lags) * config.width
     block = config.kernel * config.width + 2 * config.expand * config.width**2
     per_frame += len(config.dilations) * block + config.width
+    per_frame += 64 * (config.width + 1)  # speech presence
     pooling = config.width * 64 + 64 * config.heads + 4 * config.width
     outputs = config.hidden * (2 * config.width + config.sentiments + config.emotions)
     return round(rate * per_frame + (WINDOW_FRAMES * pooling + outputs) / HOP_SECONDS)

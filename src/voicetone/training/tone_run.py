@@ -220,8 +220,14 @@ def train_fold(job: Job, index: int) -> None:
         job.count()
 
     seed = recipe.seed * 1000 + index
-    net = fit(recipe, material.store, material.labels, train, seed, step, device_of_choice())
-    fit_presence(net, recipe, material.store, train, seed)
+    # Another number of threads sums in another order: one, so that `jobs` changes no prediction.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        net = fit(recipe, material.store, material.labels, train, seed, step, device_of_choice())
+        fit_presence(net, recipe, material.store, train, seed)
+    finally:
+        torch.set_num_threads(threads)
     parts = [(part, place[key]) for part in ("validation", "test") for key in getattr(fold, part)]
     checkpoint = job.folder / "checkpoints" / f"{index:02d}.pt"
     checkpoint.parent.mkdir(exist_ok=True)
