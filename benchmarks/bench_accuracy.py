@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,13 @@ def copy_run(run: Path) -> None:
 
 def measure() -> dict[str, Any]:
     """The metrics of the kept predictions."""
+    from voicetone.evaluation.significance import difference
+    from voicetone.evaluation.table import read_predictions
     from voicetone.training.recipe import dataclass_from, read_recipe
     from voicetone.training.tone_batches import labels_of
     from voicetone.training.tone_recipe import ToneRecipe
     from voicetone.training.tone_run import fold_folder, fold_table, read_corpora
+    from voicetone.training.tone_scores import pooled, prediction_table
     from voicetone.training.tone_ship import measure_folds
     from voicetone.training.tone_tables import read_fold
     from voicetone.types import EMOTIONS
@@ -58,7 +62,14 @@ def measure() -> dict[str, Any]:
         utterances, tuple(e for e in EMOTIONS if e in {u.emotion for u in utterances})
     )
     predictions = [read_fold(fold_folder(KEPT, i)) for i in range(len(table.folds))]
-    return measure_folds(recipe, utterances, labels, table, predictions)[0]
+    metrics = measure_folds(recipe, utterances, labels, table, predictions)[0]
+    pool = pooled(predictions, utterances, labels)
+    for corpus, baseline in (("ravdess", "svm-ravdess16"), ("emodb", "svm-emodb4")):
+        mine = prediction_table(pool, utterances, labels, corpus)
+        mine.write(KEPT / f"{corpus}.parquet")
+        other = read_predictions(KEPT.parent / "baselines" / f"{baseline}.parquet")
+        metrics["scores"][f"{corpus}/emotion"]["above_svm"] = asdict(difference(mine, other))
+    return metrics
 
 
 def rows(metrics: dict[str, Any]) -> list[dict[str, str]]:
@@ -77,6 +88,16 @@ def rows(metrics: dict[str, Any]) -> list[dict[str, str]]:
                 "what": f"UAR: {name}",
                 "measured": f"{uar['value']:.3f} ({interval})",
                 "wanted": wanted,
+            }
+        )
+    for corpus, name in (("ravdess", "RAVDESS"), ("emodb", "EMO-DB")):
+        above = metrics["scores"][f"{corpus}/emotion"]["above_svm"]
+        out.append(
+            {
+                "what": f"UAR above the support vector machine's, {name}, same folds",
+                "measured": f"{above['value']:+.3f} (95 % over paired speakers "
+                f"{above['low']:+.3f} to {above['high']:+.3f}, p = {above['p']:.3f})",
+                "wanted": "> 0",
             }
         )
     fresh = metrics["scores"]["ravdess/emotion"]["speakers_never_validated"]

@@ -17,6 +17,7 @@ from voicetone.evaluation.metrics import (
     uar,
     wa,
 )
+from voicetone.evaluation.table import PredictionTable
 from voicetone.inference.speech import Activity
 from voicetone.pretrained.spec import SpeechRule
 from voicetone.training.tone_batches import Labels
@@ -67,6 +68,26 @@ def pooled(
         fold=np.concatenate([np.full(len(p.ids), k) for k, p in enumerate(predictions)]),
         sentiment=np.concatenate([p.sentiment for p in predictions]),
         emotion=np.where(labels.allowed[index] > 0, emotion, -np.inf),
+    )
+
+
+def prediction_table(
+    pool: Pool, utterances: Sequence[Utterance], labels: Labels, corpus: str
+) -> PredictionTable:
+    """A corpus's emotion predictions of test clips in the form that the evaluation takes."""
+    truth = labels.emotion[pool.index]
+    here = np.array([utterances[i].corpus == corpus for i in pool.index])
+    known = pool.test & here & (truth >= 0)
+    used = np.flatnonzero(labels.allowed[pool.index[known]].any(axis=0))
+    clips = [utterances[i] for i in pool.index[known]]
+    return PredictionTable(
+        id=np.array([u.id for u in clips]),
+        truth=np.array([str(u.emotion) for u in clips]),
+        labels=tuple(labels.emotions[k] for k in used),
+        scores=by_fold(pool, pool.emotion, truth)[known][:, used].astype(np.float32),
+        speaker=np.array([str(u.speaker) for u in clips]),
+        corpus=np.array([u.corpus for u in clips]),
+        groups={"sex": np.array([u.sex or "" for u in clips])},
     )
 
 
