@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -23,6 +24,7 @@ def wheel(project: Path, into: Path) -> zipfile.ZipFile:
         [*build, "--disable-pip-version-check", "--wheel-dir", str(into), str(project)],
         capture_output=True,
         text=True,
+        env={k: v for k, v in os.environ.items() if k != "PIP_BUILD_CONSTRAINT"},
     )
     assert done.returncode == 0, done.stderr
     (made,) = into.glob("*.whl")

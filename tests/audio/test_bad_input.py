@@ -340,6 +340,8 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     changes=st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), max_size=8),
     kept=st.floats(0, 1),
 )
+@example(which=7, changes=[], kept=0.001)  # less than a header
+@example(which=9, changes=[], kept=0.001)
 @example(which=5, changes=[(63, 0x3F)], kept=1.0)  # a W64 chunk of nearly 2**62 bytes
 def test_no_header_brings_anything_else_down(
     samples: list[bytes],

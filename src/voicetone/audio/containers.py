@@ -127,6 +127,8 @@ def _caf_end(file: BinaryIO, size: int) -> int | None:
 
 
 def _au_end(head: bytes) -> int | None:
+    if len(head) < 12:
+        return None
     start, length = struct.unpack(">II", head[4:12])
     return None if _unknown(length) else int(start + length)
 
@@ -135,7 +137,7 @@ def _nist_end(file: BinaryIO) -> int | None:
     file.seek(0)
     text = file.read(1024).decode("latin-1")
     fields = dict(re.findall(r"^(\w+) -i (\d+)", text, re.MULTILINE))
-    start = text.split("\n")[1].strip()
+    start = text.partition("\n")[2].partition("\n")[0].strip()
     if not start.isdigit() or "," in text:  # a comma: shortened audio, its bytes unknown
         return None
     try:
