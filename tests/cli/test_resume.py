@@ -220,3 +220,17 @@ def test_another_runs_results_stay(folder: Path, voicetone: Run, tmp_path: Path)
     voicetone("analyze", folder / "a.wav", "--jsonl", target)
     voicetone("analyze", folder / "b.flac", "--jsonl", target)
     assert names(target) == ["a.wav", "b.flac"]
+
+
+def test_a_page_of_another_result_is_made_again(voicetone: Run, call: Path, tmp_path: Path) -> None:
+    lines, page = tmp_path / "r.jsonl", tmp_path / "p.html"
+    both = ("analyze", call, "--channel-names", "agent,customer", "--html", page)
+    voicetone(*both, "--jsonl", lines)
+    one = page.read_text("utf-8")
+    voicetone(*both, "--analyse", "all")
+    assert page.read_text("utf-8") != one
+    voicetone(*both, "--jsonl", lines)
+    assert page.read_text("utf-8") == one
+    before = page.stat().st_mtime_ns
+    voicetone(*both, "--jsonl", lines)
+    assert page.stat().st_mtime_ns == before

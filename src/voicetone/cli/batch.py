@@ -170,7 +170,7 @@ class Batch:
         data = self.journal.data(self.files[i])
         page = self.targets[i].get("html")
         peaks = None
-        if page is not None and _is_older(page, self.inputs[i]):
+        if page is not None and not _shows(page, data):
             peaks = read_peaks(
                 self.inputs[i],
                 self.request.settings.raw,
@@ -212,7 +212,7 @@ class Batch:
                 continue
             target = self.targets[i].get(name)
             if name == "html":
-                content = self._page(result, peaks, self.inputs[i], target)
+                content = self._page(result, peaks, self.inputs[i], target) + _mark(data)
             elif name == "json":
                 content = to_json(data, indent=2) + b"\n"
             else:
@@ -331,9 +331,18 @@ def _journal_place(outputs: Outputs, many: bool) -> tuple[Path | None, bool]:
     return Path(f"{path}.partial.jsonl"), True
 
 
-def _is_older(output: Path, source: Path) -> bool:
-    """Is an output missing, or from before its recording last changed?"""
+def _mark(data: dict[str, Any]) -> bytes:
+    """What ends a page: which result it shows."""
+    return b"<!-- result " + hashlib.sha256(to_json(data)).hexdigest().encode() + b" -->\n"
+
+
+def _shows(page: Path, data: dict[str, Any]) -> bool:
+    """Is this the page of this very result?"""
+    mark = _mark(data)
     try:
-        return output.stat().st_mtime_ns < source.stat().st_mtime_ns
+        with page.open("rb") as file:
+            file.seek(0, io.SEEK_END)
+            file.seek(max(0, file.tell() - len(mark)))
+            return file.read() == mark
     except OSError:
-        return True
+        return False

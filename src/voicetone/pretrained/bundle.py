@@ -47,12 +47,12 @@ def load(name_or_path: str | Path | None = None, threads: int = 1) -> OnnxPredic
 
 
 def verify(path: str | Path) -> BundleSpec:
-    """Check every file of a bundle against its hash, without running it.
+    """Check every file of a bundle against its hash, and that its graphs load and fit together.
 
     Raises:
         BundleError: what is wrong with the bundle.
     """
-    return _read_all(find(path))[0]
+    return load(path).spec
 
 
 def installed() -> dict[str, Path]:

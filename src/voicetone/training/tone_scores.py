@@ -224,6 +224,12 @@ def speech_scores(
         "noise_clips_alarmed": (sum(bool(a.any()) for a in alarms), len(alarms)),
         "noise_frames_alarmed": (int(sum(a.sum() for a in alarms)), sum(len(a) for a in alarms)),
     }
+    # The folds' networks hear the same noises: over networks these are no independent cases.
+    by_fold = [
+        [bool(active(p, rule).any()) for part, p in f.noise if part == "test"] for f in chosen
+    ]
+    ever = [any(alarm) for alarm in zip(*by_fold, strict=True)]
+    pairs["noise_clips_alarmed_by_any_fold"] = (sum(ever), len(ever))
     return {
         name: {"hits": hits, "total": total, **asdict(proportion(hits, total))}
         for name, (hits, total) in pairs.items()
