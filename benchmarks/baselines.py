@@ -2,9 +2,9 @@
 
     VOICETONE_DATA=DIR python benchmarks/baselines.py [NAME...]
 
-Each run is a recipe with overrides, goes into `runs/baselines/NAME` and is not done twice; NAMEs
-choose some. `docs/results/baselines.json`, `.md` and the predictions of each row beside them are
-made from the runs that there are.
+Each run is a recipe with overrides and goes into `runs/baselines/NAME`; NAMEs choose some. Without
+NAMEs, those are run whose predictions are not in `docs/results/baselines` yet. From these
+predictions `docs/results/baselines.json` and `.md` are made.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "runs" / "baselines"
 RESULTS = ROOT / "docs" / "results"
+FOLDER = RESULTS / "baselines"
 CORPORA = ("emodb4", "emodb7", "ravdess16", "nemo3")
 SPEAKER = ["features.normalise=speaker"]
 RBF = ["model.name=rbf-svm"]
@@ -62,30 +63,30 @@ def runs() -> dict[str, tuple[str, list[str]]]:
 
 
 def train(names: list[str]) -> None:
-    """The runs that are asked for; all if none is."""
+    """The runs that are asked for; if none is, those without results."""
     from voicetone.training.run import train as run
 
     known = runs()
-    for name in names or known:
+    for name in names or [n for n in known if not (FOLDER / f"{n}.parquet").exists()]:
         recipe, overrides = known[name]
         run(ROOT / "recipes" / f"{recipe}.toml", [*overrides, f"out={RUNS / name}"])
 
 
 def table() -> list[dict[str, object]]:
-    """Rows of all runs that are done; their predictions go beside the page."""
+    """Rows of all results; the predictions of runs that are done are put beside the page first."""
     from voicetone.evaluation.results import result_row
     from voicetone.evaluation.table import read_predictions
 
-    folder = RESULTS / "baselines"
-    folder.mkdir(parents=True, exist_ok=True)
+    FOLDER.mkdir(parents=True, exist_ok=True)
     rows = []
     for name in runs():
-        if not (RUNS / name / "metrics.json").exists():
+        path = FOLDER / f"{name}.parquet"
+        if (RUNS / name / "metrics.json").exists():
+            found = read_predictions(RUNS / name / "predictions")
+            replace(found, audio=np.full(len(found), "")).write(path)  # no paths of this machine
+        if not path.exists():
             continue
-        found = read_predictions(RUNS / name / "predictions")
-        path = folder / f"{name}.parquet"
-        replace(found, audio=np.full(len(found), "")).write(path)  # no paths of this machine
-        base = folder / f"svm-{name.split('-')[1]}.parquet"
+        base = FOLDER / f"svm-{name.split('-')[1]}.parquet"
         against = base if base.exists() and base != path else None
         rows += [result_row(path, RESULTS, m, against, run=name) for m in METRICS]
     return rows
