@@ -173,6 +173,30 @@ def test_official_partitions() -> None:
         official(_partitioned())
 
 
+def test_partitions_that_are_not_there_are_named() -> None:
+    with pytest.raises(DataError, match="no partition test9; there are: Development, Test1"):
+        official(_partitioned(), ("test1", "test9"))
+    with pytest.raises(DataError, match="no partition devel; there are: Development"):
+        official(_partitioned(), ("test1",), validation=("devel",))
+    assert official(_partitioned(), ("test1",), validation=()).folds[0].validation == ()
+    none = replace(_manifest("a", 2), corpus="a")
+    with pytest.raises(DataError, match="no partition train; there are: none"):
+        official(none)
+
+
+def test_an_evaluation_partition_validates_only_where_nothing_else_does() -> None:
+    manifest = _partitioned()
+    named = {"Test2": "Evaluation", "Development": "Train"}
+    esd = [replace(u, partition=named.get(u.partition or "", u.partition)) for u in manifest]
+    assert official(replace(manifest, utterances=tuple(esd)), ("test1",)).folds[0].validation == (
+        "m/6",
+    )
+    both = [replace(u, partition="Evaluation" if u.id == "m/6" else u.partition) for u in manifest]
+    with_both = replace(manifest, utterances=tuple(both))
+    assert official(with_both, ("test1",)).folds[0].validation == ("m/2",)
+    assert official(with_both, ("evaluation",)).folds[0].test == ("m/6",)
+
+
 def test_official_partitions_that_share_speakers_are_named() -> None:
     manifest = _partitioned()
     leaky = replace(manifest.utterances[3], speaker="s1")

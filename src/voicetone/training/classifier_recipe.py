@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from voicetone.features.normalise import Normalisation
+from voicetone.training.protocol import VALIDATION
 
 _STRICT = ConfigDict(extra="forbid")
 Number = float | tuple[float, ...]
@@ -44,8 +45,9 @@ class ProtocolChoice:
     """With `sessions`: of the left-out session one speaker tests, the others validate."""
     test: tuple[str, ...] = ("test",)
     """With `official`: the partitions to test on."""
-    validate: tuple[str, ...] = ("validation", "development", "dev", "valid")
-    """With `official`: the partitions that validate, under whichever of these names."""
+    validate: tuple[str, ...] = VALIDATION
+    """With `official`: the partitions that validate; by default those that there are of these
+    names, else `evaluation`."""
     shared_speakers: bool = False
     """With `official` and `table`: accept speakers on several sides; every report says so."""
     file: str = ""

@@ -18,6 +18,9 @@ from voicetone.corpora.manifest import Manifest
 from voicetone.errors import DataError
 from voicetone.types import Utterance
 
+VALIDATION = ("validation", "development", "dev", "valid")
+"""What corpora call the partition that validates."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fold:
@@ -215,7 +218,7 @@ def official(
     manifest: Manifest,
     test: Sequence[str] = ("test",),
     *,
-    validation: Sequence[str] = ("validation", "development", "dev", "valid"),
+    validation: Sequence[str] = VALIDATION,
     train: Sequence[str] = ("train",),
     shared_speakers: bool = False,
 ) -> FoldTable:
@@ -223,16 +226,22 @@ def official(
 
     Args:
         manifest: utterances in other partitions, or in none, are left out.
-        test: the partitions that test, by their names whatever the case.
-        validation: the same.
-        train: the same.
+        test: the partitions that test, by their names whatever the case; each must be there.
+        validation: the same; of `VALIDATION`, those that are there, and where none is, ESD's
+            `evaluation` unless it tests.
+        train: as `test`.
         shared_speakers: accept that speakers stand on several sides, as in MELD; the protocol's
             name then says that it is speaker-dependent. Utterances without a speaker are beyond
             any check, and the name says how many there are.
 
     Raises:
-        DataError: a part without utterances, or a speaker on two sides.
+        DataError: a named partition without utterances, or a speaker on two sides.
     """
+    there = {u.partition.lower() for u in manifest if u.partition}
+    if tuple(validation) == VALIDATION:
+        usual = [word for word in VALIDATION if word in there]
+        validation = usual or [word for word in ("evaluation",) if word in there]
+    _require_partitions(manifest, (*train, *validation, *test))
     sides = (("train", train), ("validation", validation), ("test", test))
     side = {word.lower(): name for name, words in sides for word in words}
     found: dict[str, list[str]] = {name: [] for name, _ in sides}
@@ -240,10 +249,6 @@ def official(
         name = side.get((u.partition or "").lower())
         if name:
             found[name].append(u.id)
-    for name in ("train", "test"):
-        if not found[name]:
-            there = ", ".join(sorted({u.partition for u in manifest if u.partition})) or "none"
-            raise DataError(f"{manifest.corpus}: no partition {name}; there are: {there}")
     fold = Fold(" + ".join(test), *(tuple(found[p]) for p in ("train", "validation", "test")))
     used = {key for keys in found.values() for key in keys}
     unknown = sum(u.speaker is None for u in manifest if u.id in used)
@@ -256,6 +261,15 @@ def official(
     if not shared_speakers:
         check_disjoint(table, manifest.utterances, unknown_apart=True)
     return table
+
+
+def _require_partitions(manifest: Manifest, names: Sequence[str]) -> None:
+    there = sorted({u.partition for u in manifest if u.partition})
+    for name in names:
+        if name.lower() not in {word.lower() for word in there}:
+            raise DataError(
+                f"{manifest.corpus}: no partition {name}; there are: {', '.join(there) or 'none'}"
+            )
 
 
 def across(train: Sequence[Manifest], test: Sequence[Manifest], validation: int = 0) -> FoldTable:
