@@ -141,12 +141,12 @@ def test_damage_in_the_cache_is_computed_again(utterances: list[Utterance], tmp_
 
 def test_channel_part_and_rate(tmp_path: Path) -> None:
     stereo = np.stack([tone(200, 2.0, 8000), tone(900, 2.0, 8000)], axis=1)
-    u = replace(record(tmp_path, "stereo", stereo, 8000), channel=1, start=0.5, end=1.5)
+    u = replace(record(tmp_path, "stereo", stereo, 8000), channel=2, start=0.5, end=1.5)
     samples = samples_of(u)
     assert samples.shape == (16_000,)
     assert np.abs(np.fft.rfft(samples)).argmax() == 900
-    with pytest.raises(Exception, match="there is no channel 2"):
-        samples_of(replace(u, channel=2))
+    with pytest.raises(Exception, match="there is no channel 3"):
+        samples_of(replace(u, channel=3))
     with pytest.raises(Exception, match="nothing between the start and end"):
         samples_of(replace(u, start=5.0, end=6.0))
 

@@ -125,11 +125,11 @@ def samples_of(utterance: Utterance) -> Floats:
     wave = _read(utterance.audio)
     name = display(utterance.audio)
     if utterance.channel is not None:
-        if not 0 <= utterance.channel < wave.channels:
+        if not 1 <= utterance.channel <= wave.channels:
             raise AudioError(
-                f"{name}: there is no channel {utterance.channel}, counted from 0: mend the row"
+                f"{name}: there is no channel {utterance.channel}, counted from 1: mend the row"
             )
-        wave = Waveform(wave.samples[utterance.channel :][:1], wave.sample_rate)
+        wave = Waveform(wave.samples[utterance.channel - 1 :][:1], wave.sample_rate)
     if utterance.start or utterance.end is not None:
         end = wave.duration if utterance.end is None else utterance.end
         wave = wave.slice(utterance.start, end)
