@@ -15,12 +15,14 @@ from voicetone.errors import DataError
 from voicetone.inference.file import analyze
 from voicetone.models.tone import ToneConfig, ToneNet
 from voicetone.pretrained import load
+from voicetone.training.protocol import Fold, FoldTable
 from voicetone.training.run import train
 from voicetone.training.tone_batches import inverse_frequency, labels_of
-from voicetone.training.tone_data import speech_labels
-from voicetone.training.tone_run import fold_folder
+from voicetone.training.tone_data import Clip, pack, speech_labels
+from voicetone.training.tone_run import Material, fold_folder
 from voicetone.training.tone_scores import best_temperature
-from voicetone.training.tone_tables import read_fold
+from voicetone.training.tone_ship import emotion_table
+from voicetone.training.tone_tables import FoldPredictions, read_fold
 from voicetone.types import SENTIMENTS, Utterance
 
 RATE = 16_000
@@ -114,7 +116,46 @@ def test_a_run_holds_what_it_should(run: Path) -> None:
     assert metrics["speech"]["noise_clips_alarmed"]["total"] == 2
     assert json.loads((run / "folds.json").read_text())["hash"] == metrics["folds"]
     assert (run / "recipe.json").exists()
-    assert (run / "environment.json").exists()
+    environment = json.loads((run / "environment.json").read_text())
+    assert {"python", "torch", "device", "voicetone"} <= environment.keys()
+
+
+def test_a_run_has_a_log_and_a_report(run: Path) -> None:
+    log = (run / "log.txt").read_text()
+    assert "24 utterances, emotion, 3 classes (anger, happiness, neutral)" in log
+    assert "voices/emotion: UAR 0." in log
+    page = (run / "report.html").read_text()
+    assert "voices: 2 groups of speakers" in page
+    assert "The protocol is speaker-dependent" not in page
+    metrics = json.loads((run / "metrics.json").read_text())["scores"]["voices/emotion"]
+    judged = json.loads((run / "scores.json").read_text())
+    assert judged["scores"]["uar"]["mean"] == pytest.approx(metrics["uar"]["value"])
+    assert judged["table"]["utterances"] == metrics["clips"]
+    assert judged["table"]["folds"] == 2
+    assert all(Path(error["audio"]).is_file() for error in judged["errors"])
+
+
+def test_the_corpora_of_a_run_are_reported_together() -> None:
+    rows = [("a", "anger"), ("a", "calm"), ("b", "anger"), ("b", "fear")]
+    utterances = tuple(
+        Utterance(f"{c}/{e}", Path(f"{e}.wav"), c, speaker=f"{c}/{e}", emotion=e) for c, e in rows
+    )
+    labels = labels_of(utterances, ("anger", "fear", "calm"))
+    ids = [u.id for u in utterances]
+    folds = FoldTable("p", (Fold("all", (), (), tuple(ids)),))
+    scores = np.array([[0, 9, 1], [1, 9, 2], [3, 1, 9], [0, 2, 9]], dtype=np.float32)
+    said = FoldPredictions(ids, ["test"] * 4, scores, scores, [], [])
+    store = pack([[Clip(np.zeros((2, 1), np.float16), np.zeros(1, bool))]])
+    table = emotion_table(Material((), utterances, labels, folds, store, {}), [said])
+    assert dict(zip(table.id, table.predicted, strict=True)) == {
+        "a/anger": "calm",
+        "a/calm": "calm",
+        "b/anger": "anger",
+        "b/fear": "fear",
+    }
+    assert set(table.labels) == {"anger", "fear", "calm"}
+    assert table.probabilities
+    assert list(table.fold) == ["all"] * 4
 
 
 def test_the_bundle_says_what_the_trainer_says(run: Path, world: Path) -> None:

@@ -45,11 +45,12 @@ class RunFolder:
         if len(set(self._files.values())) < len(table.folds):
             self._files = {f.name: f"{i:03d}" for i, f in enumerate(table.folds)}
 
-    def start(self, packages: Sequence[str]) -> None:
+    def start(self, packages: Sequence[str], **facts: str) -> None:
         """Make the folder, or make sure that it is this run's.
 
         Args:
             packages: whose versions go into `environment.json`.
+            facts: what else goes into it.
 
         Raises:
             DataError: it holds a run of other settings, other folds, or other predictions.
@@ -60,7 +61,7 @@ class RunFolder:
                 f"{self.path}: holds a run of other settings; choose another folder: out=DIR"
             )
         folds = {"hash": self.table.hash, **asdict(self.table)}
-        (self.path / "predictions").mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True)
         there = self.path / "folds.json"
         if there.exists() and json.loads(there.read_text("utf-8")).get("hash") != self.table.hash:
             raise DataError(
@@ -69,7 +70,7 @@ class RunFolder:
             )
         self.write("recipe.json", self._text)
         self.write("folds.json", json.dumps(folds, indent=1))
-        self.write("environment.json", json.dumps(environment(packages), indent=1))
+        self.write("environment.json", json.dumps({**environment(packages), **facts}, indent=1))
 
     def write(self, name: str, text: str) -> None:
         """Write a text file, whole or not at all."""
@@ -92,7 +93,9 @@ class RunFolder:
         """Keep the predictions of a fold and seed."""
         unfinished = self.path / f".{uuid.uuid4().hex}.parquet"
         table.write(unfinished)
-        unfinished.replace(self.predictions_path(fold, seed))
+        place = self.predictions_path(fold, seed)
+        place.parent.mkdir(exist_ok=True)
+        unfinished.replace(place)
 
     def missing(self, seeds: Sequence[int]) -> list[tuple[int, int]]:
         """Number of fold, and seed, of what is still to be trained.

@@ -9,9 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import multiprocessing
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voicetone.audio.units import FRAME, SAMPLE_RATE
+from voicetone.augment.draws import generator
 from voicetone.augment.gain import gain
 from voicetone.augment.noise import noise
 from voicetone.augment.pitch import pitch
@@ -28,6 +27,7 @@ from voicetone.augment.speed import at_rate, speed
 from voicetone.augment.telephone import telephone
 from voicetone.corpora.prepared import data_root, rows
 from voicetone.features.spectral import SpectralConfig, spectral_features
+from voicetone.features.workers import worker_pool
 from voicetone.types import Floats, Utterance, Waveform
 
 
@@ -175,19 +175,10 @@ def made_noise(rng: np.random.Generator, length: int) -> Floats:
     return np.asarray(sound + 1e-4 * rng.standard_normal(length), dtype=np.float32)
 
 
-def _seed(*parts: object) -> np.random.Generator:
-    digest = hashlib.sha256("|".join(map(str, parts)).encode()).digest()
-    return np.random.default_rng(int.from_bytes(digest[:8], "little"))
-
-
 _shared: dict[str, Sounds] = {}
 
 
 def _start(config: AugmentConfig, root: Path) -> None:
-    from threadpoolctl import threadpool_limits
-
-    # One process per core: threads inside each would only fight over them.
-    threadpool_limits(1)
     _shared["sounds"] = load_sounds(config, root)
 
 
@@ -198,7 +189,7 @@ def _variants(
     clean = features_of(wave, spectral)
     out = [Clip(clean.astype(np.float16), speech_labels(clean, spectral.mels))]
     for index in range(1, count):
-        rng = _seed(seed, utterance.id, index)
+        rng = generator(seed, utterance.id, index)
         out.append(speech_variant(wave, rng, _shared["sounds"], config, spectral))
     return out
 
@@ -206,7 +197,7 @@ def _variants(
 def _noises(
     index: int, count: int, seed: int, config: AugmentConfig, spectral: SpectralConfig
 ) -> list[Clip]:
-    rng = _seed(seed, "noise", index)
+    rng = generator(seed, "noise", index)
     return [noise_variant(rng, _shared["sounds"], config, spectral) for _ in range(count)]
 
 
@@ -289,9 +280,7 @@ def _rendered(
             clips.append(make())
             progress(len(clips), len(jobs))
         return clips
-    # Fresh processes, not forks: forking under a library's threads may hang.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _start, (config, root)) as pool:
+    with worker_pool(workers, _start, (config, root)) as pool:
         for made in [pool.submit(make) for make in jobs]:
             clips.append(made.result())
             progress(len(clips), len(jobs))

@@ -7,14 +7,10 @@ A run is resumed from the predictions of the folds that it has.
 from __future__ import annotations
 
 import itertools
-import json
 import multiprocessing
 import os
-import platform
-import sys
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures import wait
 from dataclasses import asdict, dataclass
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
@@ -28,8 +24,10 @@ from voicetone.corpora.manifest import Manifest
 from voicetone.corpora.prepared import data_root, read_prepared, rows
 from voicetone.errors import DataError
 from voicetone.features.spectral import SpectralConfig
+from voicetone.features.workers import ProgressLines, worker_pool
 from voicetone.models.tone import ToneNet
 from voicetone.training.protocol import FoldTable, merge, speaker_groups
+from voicetone.training.runs import RunFolder
 from voicetone.training.tone_batches import Labels, labels_of
 from voicetone.training.tone_data import AugmentConfig, Clip, ClipStore, build, features_of, load
 from voicetone.training.tone_fit import device_of_choice, fit, fit_presence, logits_of, network
@@ -51,38 +49,13 @@ class Material:
     """Noise clips as recorded, by fold of the noise corpus."""
 
 
-def run_folder(recipe: ToneRecipe) -> Path:
-    """Where the run lives."""
-    return Path(recipe.out or f"runs/{recipe.name}")
-
-
-def start_folder(recipe: ToneRecipe) -> Path:
-    """The run's folder, made, or the same run's folder again.
-
-    Raises:
-        DataError: the folder holds a run of other settings.
-    """
-    folder = run_folder(recipe)
+def run_folder(recipe: ToneRecipe, table: FoldTable) -> RunFolder:
+    """The run's folder, not yet made."""
     resolved = asdict(recipe)
-    # Where it runs, how much side by side and what is said of it change no result.
-    for key in ("out", "jobs", "final", "version", "licence", "notice"):
+    # What is made of the folds afterwards and what is said of it changes none of their results.
+    for key in ("final", "version", "licence", "notice"):
         resolved.pop(key)
-    text = json.dumps(resolved, indent=1, sort_keys=True)
-    told = folder / "recipe.json"
-    if told.exists() and told.read_text() != text:
-        raise DataError(f"{folder}: holds a run of other settings; choose another folder: out=DIR")
-    folder.mkdir(parents=True, exist_ok=True)
-    told.write_text(text)
-    environment = {
-        "python": platform.python_version(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "torch": str(torch.__version__),
-        "numpy": np.__version__,
-        "device": str(device_of_choice()),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
-    (folder / "environment.json").write_text(json.dumps(environment, indent=1))
-    return folder
+    return RunFolder(Path(recipe.out or f"runs/{recipe.name}"), resolved, table)
 
 
 def read_corpora(recipe: ToneRecipe) -> tuple[Manifest, ...]:
@@ -128,7 +101,7 @@ def gather(recipe: ToneRecipe, *, final: bool) -> Material:
         noise_folds=folds,
     )
     spectral = SpectralConfig()
-    report = Progress("rendering clips")
+    report = ProgressLines("rendering clips")
     store = build(
         utterances,
         recipe.noise_clips,
@@ -156,25 +129,6 @@ def gather(recipe: ToneRecipe, *, final: bool) -> Material:
     )
 
 
-class Progress:
-    """Lines on stderr with the share done and the time left, at most one every 20 s."""
-
-    def __init__(self, what: str) -> None:
-        self._what, self._start, self._told = what, time.monotonic(), time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if now - self._told < 20.0 and done < total:
-            return
-        self._told = now
-        left = (now - self._start) / max(done, 1) * (total - done)
-        print(
-            f"{self._what}: {100 * done / max(total, 1):.0f} %, {left / 60:.1f} min left",
-            file=sys.stderr,
-            flush=True,
-        )
-
-
 @dataclass(frozen=True)
 class Job:
     """What a process that trains folds works on."""
@@ -190,8 +144,7 @@ _job: list[Job] = []
 
 
 def _start(recipe: ToneRecipe, folder: Path, steps: Synchronized[int]) -> None:
-    """Prepare a process of its own: one thread, and the rendered clips from the disk."""
-    torch.set_num_threads(1)
+    """Prepare a process of its own: the rendered clips come from the disk."""
 
     def count() -> None:
         with steps.get_lock():
@@ -265,7 +218,7 @@ def train_folds(recipe: ToneRecipe, material: Material, folder: Path) -> list[Fo
     """Train the folds that have no predictions yet, side by side; then the predictions of all."""
     count = len(material.table.folds)
     missing = [i for i in range(count) if not (fold_folder(folder, i) / "done").exists()]
-    report, total = Progress(f"{recipe.name}: folds"), recipe.steps * len(missing)
+    report, total = ProgressLines(f"{recipe.name}: folds"), recipe.steps * len(missing)
     if recipe.jobs == 1 or device_of_choice().type == "cuda":
         done = itertools.count(1)
         job = Job(recipe, material, folder, lambda: report(next(done), total))
@@ -279,13 +232,9 @@ def train_folds(recipe: ToneRecipe, material: Material, folder: Path) -> list[Fo
 def _side_by_side(
     recipe: ToneRecipe, folder: Path, missing: Sequence[int], report: Callable[[int], None]
 ) -> None:
-    # Fresh processes, not forks: forking under torch's threads may hang.
-    context = multiprocessing.get_context("spawn")
-    steps = context.Value("q", 0)
-    pool = ProcessPoolExecutor(
-        recipe.jobs, mp_context=context, initializer=_start, initargs=(recipe, folder, steps)
-    )
-    with pool:
+    # Shared memory and the pool must come from one way of starting processes: spawning.
+    steps = multiprocessing.get_context("spawn").Value("q", 0)
+    with worker_pool(recipe.jobs, _start, (recipe, folder, steps)) as pool:
         waiting = {pool.submit(_train_started, i) for i in missing}
         while waiting:
             finished, waiting = wait(waiting, timeout=1.0)
@@ -301,7 +250,7 @@ def train_final(recipe: ToneRecipe, material: Material, folder: Path) -> ToneNet
         net = network(recipe, len(material.labels.emotions), SpectralConfig())
         net.load_state_dict(torch.load(path, weights_only=True))
         return net.eval()
-    report = Progress(f"{recipe.name}: final model")
+    report = ProgressLines(f"{recipe.name}: final model")
     everyone: NDArray[np.int64] = np.arange(len(material.utterances))
     seed = recipe.seed * 1000 + 999
 

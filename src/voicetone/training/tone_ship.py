@@ -5,21 +5,29 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from voicetone.corpora.prepared import data_root, rows
 from voicetone.errors import DataError
+from voicetone.evaluation.report_files import write_report
+from voicetone.evaluation.table import PredictionTable, concatenate
 from voicetone.features.spectral import SpectralConfig
-from voicetone.training.protocol import FoldTable
+from voicetone.training.protocol import FoldTable, sentence_overlap
+from voicetone.training.runs import RunFolder
 from voicetone.training.tone_batches import Labels
 from voicetone.training.tone_export import write_bundle
+from voicetone.training.tone_fit import device_of_choice
 from voicetone.training.tone_recipe import ToneRecipe
 from voicetone.training.tone_run import (
     Material,
+    fold_table,
     gather,
-    start_folder,
+    read_corpora,
+    run_folder,
     train_final,
     train_folds,
 )
@@ -27,31 +35,86 @@ from voicetone.training.tone_scores import (
     Calibration,
     calibrate,
     pooled,
+    prediction_table,
     scores,
     speech_scores,
 )
 from voicetone.training.tone_tables import FoldPredictions
 from voicetone.types import Utterance
 
+PACKAGES = ("torch", "scipy")
+
 
 def run_tone(recipe: ToneRecipe) -> Path:
-    """Folds, metrics, final model and bundle of a recipe; what is there already is kept."""
+    """Folds, metrics, report, final model and bundle of a recipe; what is there already is kept."""
     if recipe.final and not recipe.licence:
         raise DataError(f"{recipe.name}: say under what licence the weights are: licence=...")
-    folder = start_folder(recipe)
+    folder = run_folder(recipe, fold_table(recipe, read_corpora(recipe)))
+    folder.start(PACKAGES, device=str(device_of_choice()))
     material = gather(recipe, final=False)
-    (folder / "folds.json").write_text(
-        json.dumps({"hash": material.table.hash, **asdict(material.table)}, indent=0)
+    overlap = sentence_overlap(material.table, material.utterances)
+    folder.log(
+        f"{recipe.name}: {len(material.utterances)} utterances, {label_rule(material.labels)}; "
+        f"{material.table.protocol}, {len(material.table.folds)} folds"
     )
-    predictions = train_folds(recipe, material, folder)
+    folder.log(str(overlap))
+    predictions = train_folds(recipe, material, folder.path)
     metrics, calibration = measure(recipe, material, predictions)
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
+    metrics["sentence_overlap"] = asdict(overlap)
+    folder.write("metrics.json", json.dumps(metrics, indent=1))
+    write_report(
+        replace(
+            emotion_table(material, predictions),
+            meta=facts(recipe, material, folder),
+        ),
+        folder.path,
+        title=recipe.name,
+    )
+    for name, score in metrics["scores"].items():
+        folder.log(f"{name}: UAR {_interval(score['uar'])}, WA {_interval(score['wa'])}")
     if recipe.final:
-        net = train_final(recipe, gather(recipe, final=True), folder)
-        facts = bundle_facts(recipe, material, metrics, calibration)
+        net = train_final(recipe, gather(recipe, final=True), folder.path)
+        told = bundle_facts(recipe, material, metrics, calibration)
         emotions = material.labels.emotions
-        write_bundle(folder / "bundle", net, SpectralConfig(), emotions, facts)
-    return folder
+        write_bundle(folder.path / "bundle", net, SpectralConfig(), emotions, told)
+        folder.log(f"{recipe.name}: bundle of all speakers in {folder.path / 'bundle'}")
+    return folder.path
+
+
+def label_rule(labels: Labels) -> str:
+    """What the classes are, in words."""
+    return (
+        f"emotion, {len(labels.emotions)} classes ({', '.join(labels.emotions)}), "
+        "each clip among those of its corpus"
+    )
+
+
+def facts(recipe: ToneRecipe, material: Material, folder: RunFolder) -> dict[str, str]:
+    """What stands in the report of a run."""
+    return {
+        "name": recipe.name,
+        "recipe": folder.recipe_hash,
+        "folds": material.table.hash,
+        "protocol": material.table.protocol,
+        "label_rule": label_rule(material.labels),
+        "features": "log-mel energies and pitch map",
+        "model": f"tone (width={recipe.network.width}; steps={recipe.steps})",
+    }
+
+
+def emotion_table(material: Material, predictions: Sequence[FoldPredictions]) -> PredictionTable:
+    """The emotion predictions of all corpora's test clips."""
+    utterances, labels = material.utterances, material.labels
+    pool = pooled(predictions, utterances, labels)
+    tested = {key: fold.name for fold in material.table.folds for key in fold.test}
+    corpora = dict.fromkeys(u.corpus for u in utterances if u.id in tested)
+    whole = concatenate([prediction_table(pool, utterances, labels, c) for c in corpora])
+    audio = {u.id: str(u.audio) for u in utterances}
+    return replace(
+        whole,
+        fold=np.array([tested[key] for key in whole.id]),
+        audio=np.array([audio[key] for key in whole.id]),
+    )
 
 
 def measure(
