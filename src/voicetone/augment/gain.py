@@ -11,5 +11,10 @@ def gain(
     wave: Waveform, rng: np.random.Generator, low: float = -15.0, high: float = 10.0
 ) -> Waveform:
     """The audio louder by `low`–`high` dB, clipped at full scale."""
-    factor = np.float32(10 ** (rng.uniform(low, high) / 20))
+    return louder(wave, rng.uniform(low, high))
+
+
+def louder(wave: Waveform, decibels: float) -> Waveform:
+    """The audio louder by so many dB, clipped at full scale."""
+    factor = np.float32(10 ** (decibels / 20))
     return Waveform(np.clip(wave.samples * factor, -1.0, 1.0), wave.sample_rate)

@@ -29,12 +29,13 @@ def mixed(wave: Waveform, sound: Floats, snr: float) -> Waveform:
     The speech level is that of the loudest half of 25 ms frames: pauses don't count.
     """
     sound = np.resize(sound, wave.samples.shape[1])
-    power = _active_power(wave.samples.mean(axis=0), wave.sample_rate)
-    level = np.sqrt(power / (_active_power(sound, wave.sample_rate) + 1e-12) * 10 ** (-snr / 10))
+    power = active_power(wave.samples.mean(axis=0), wave.sample_rate)
+    level = np.sqrt(power / (active_power(sound, wave.sample_rate) + 1e-12) * 10 ** (-snr / 10))
     return Waveform(wave.samples + np.float32(level) * sound, wave.sample_rate)
 
 
-def _active_power(samples: Floats, rate: int) -> float:
+def active_power(samples: Floats, rate: int) -> float:
+    """Mean power of the loudest half of 25 ms frames of samples `[n]`."""
     frame = rate // 40
     if len(samples) < 2 * frame:
         return float((samples**2).mean()) if len(samples) else 0.0
