@@ -43,24 +43,44 @@ def normalised(
     """
     if kind == "none":
         return list(values)
+    group, mean, scale = group_statistics(values, train, kind, speakers=speakers, corpora=corpora)
+    return [
+        ((v - mean[g]) / scale[g]).astype(np.float32) for v, g in zip(values, group, strict=True)
+    ]
+
+
+def group_statistics(
+    values: Sequence[Floats],
+    train: NDArray[np.bool_],
+    kind: Normalisation,
+    *,
+    speakers: Sequence[str | None],
+    corpora: Sequence[str],
+) -> tuple[NDArray[np.int64], Doubles, Doubles]:
+    """The statistics that `normalised` applies, by groups of utterances.
+
+    Returns:
+        The group of each utterance `[n]`, and mean and scale of each `[groups, features]`.
+    """
     if kind == "speaker":
-        groups = [f"={i}" if s is None else s for i, s in enumerate(speakers)]
+        names = [f"={i}" if s is None else s for i, s in enumerate(speakers)]
         fitted = np.ones(len(values), dtype=bool)
     elif kind == "corpus":
-        groups, fitted = list(corpora), train.copy()
-        for name in set(groups) - {g for g, t in zip(groups, train, strict=True) if t}:
-            fitted |= np.array([g == name for g in groups])
+        names, fitted = list(corpora), train.copy()
+        for name in set(names) - {g for g, t in zip(names, train, strict=True) if t}:
+            fitted |= np.array([g == name for g in names])
     else:
-        groups, fitted = [""] * len(values), train
-    places: dict[str, list[int]] = {}
-    for index, group in enumerate(groups):
-        places.setdefault(group, []).append(index)
-    out: list[Floats] = list(values)
-    for members in places.values():
-        mean, scale = statistics([values[i] for i in members if fitted[i]])
-        for i in members:
-            out[i] = ((values[i] - mean) / scale).astype(np.float32)
-    return out
+        names, fitted = [""] * len(values), train
+    places = {name: index for index, name in enumerate(dict.fromkeys(names))}
+    group = np.array([places[name] for name in names], dtype=np.int64)
+    if kind == "none":
+        width = values[0].shape[-1]
+        return group, np.zeros((1, width)), np.ones((1, width))
+    each = [
+        statistics([values[i] for i in np.flatnonzero((group == index) & fitted)])
+        for index in range(len(places))
+    ]
+    return group, np.stack([mean for mean, _ in each]), np.stack([scale for _, scale in each])
 
 
 def statistics(values: Sequence[Floats]) -> tuple[Doubles, Doubles]:
