@@ -47,7 +47,7 @@ def features(
         raise UsageError(f"--out {out}: features are written as {', '.join(ENDINGS)}")
     if out is not None and out.suffix != ".npz" and not config.functionals:
         raise UsageError(f"--out {out}: frames are written as .npz")
-    manifest = _read(corpus)
+    manifest = read_named(corpus)
     found = extract(manifest.utterances, config, jobs=jobs or None)
     for line in found.failures.values():
         complain(line)
@@ -66,7 +66,8 @@ def features(
         raise typer.Exit(DataError.exit_code)
 
 
-def _read(name: str) -> Manifest:
+def read_named(name: str) -> Manifest:
+    """The manifest of a corpus known by name, of a prepared folder or in a file."""
     from voicetone.corpora.prepared import CORPORA, read_prepared
     from voicetone.corpora.tables import read_manifest
 

@@ -20,6 +20,8 @@ from voicetone.cli.features import features
 from voicetone.cli.leaderboard import leaderboard
 from voicetone.cli.models import models
 from voicetone.cli.output import complain, say
+from voicetone.cli.robustness import HELP as ROBUSTNESS
+from voicetone.cli.robustness import robustness
 from voicetone.cli.train import train
 from voicetone.errors import VoicetoneError
 
@@ -43,6 +45,7 @@ app.command()(train)
 app.command(help=EVALUATE)(evaluate)
 app.command()(compare)
 app.command()(leaderboard)
+app.command(help=ROBUSTNESS)(robustness)
 
 
 def _version(wanted: bool) -> None:

@@ -13,6 +13,7 @@ from voicetone.evaluation import fairness, report_picture
 from voicetone.evaluation.call_audio import Player
 from voicetone.evaluation.counts import NAMES
 from voicetone.evaluation.report_clips import clip_player, find_clip
+from voicetone.evaluation.robustness import limit_words
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -104,6 +105,7 @@ def _environment() -> Environment:
     environment.filters["score"] = _score
     environment.filters["signed"] = lambda v: "–" if v is None else f"{v:+.3f}".replace("-", "−")
     environment.filters["share"] = lambda v: "–" if v is None else f"{v:.1%}"
+    environment.filters["limit"] = limit_words
     environment.filters["thousands"] = lambda v: f"{v:,}"
     environment.filters["visible"] = _visible
     environment.filters["p"] = p_value

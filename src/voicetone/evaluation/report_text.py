@@ -7,6 +7,7 @@ from typing import Any
 
 from voicetone.evaluation.counts import NAMES
 from voicetone.evaluation.report import facts_of
+from voicetone.evaluation.robustness import limit_words
 
 
 def markdown(judgement: Mapping[str, Any], title: str) -> str:
@@ -105,12 +106,14 @@ def _labels(judgement: Mapping[str, Any]) -> list[str]:
             number(effect["uar"]),
             f"{effect['delta_uar']:+.3f}",
             f"{effect['unchanged']:.1%}",
+            limit_words(effect["limit"]),
             "–" if effect["passed"] is None else "within" if effect["passed"] else "**beyond**",
         ]
         for effect in judgement.get("robustness", [])
     ]
     if effects:
-        parts.append(rows(["change of the audio", "UAR", "Δ UAR", "unchanged", "limits"], effects))
+        head = ["change of the audio", "UAR", "Δ UAR", "unchanged", "limit", "verdict"]
+        parts.append(rows(head, effects, texts=(0, 4, 5)))
     return parts
 
 

@@ -5,6 +5,7 @@ Thresholds: Derington et al. (arXiv 2312.06270). Whatever has none is reported w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,13 +39,22 @@ LIMITS = {
         ("babble 20 dB", "environment 20 dB", "music 20 dB", "white noise 20 dB", "cough 10 dB"),
         BACKGROUND,
     ),
-    "telephone": TELEPHONE,
+    **dict.fromkeys(("telephone", "telephone G.711", "telephone GSM"), TELEPHONE),
     **dict.fromkeys(
         ("gain", "crop", "pad", "white noise 35 dB", "white noise 45 dB", "high-pass", "low-pass"),
         SMALL_CHANGE,
     ),
 }
 """Limits by the names of conditions."""
+
+
+def limit_words(limit: Mapping[str, float | None] | None) -> str:
+    """A limit as reports print it, from the record that a judgement holds."""
+    if limit is None:
+        return "–"
+    least, unchanged = limit["delta_uar"], limit["unchanged"]
+    words = [] if least is None else [f"Δ ≥ {least:+.2f}".replace("-", "−")]
+    return ", ".join(words if unchanged is None else [*words, f"≥ {unchanged:.0%}"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +68,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What a perturbation does; `passed` is None where it has no limit."""
+    """What a perturbation does; `passed` and `limit` are None where it has no limit."""
 
     name: str
     utterances: int
@@ -67,6 +77,7 @@ class Effect:
     low: float | None
     high: float | None
     unchanged: float
+    limit: Limit | None
     passed: bool | None
 
 
@@ -99,6 +110,7 @@ def _effect(clean: PredictionTable, condition: Condition, number: int, seed: int
         low=apart.low,
         high=apart.high,
         unchanged=unchanged,
+        limit=condition.limit,
         passed=_passed(condition.limit, apart.value, unchanged),
     )
 
