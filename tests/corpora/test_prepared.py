@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from voicetone.corpora.prepared import data_root, read_prepared
+from voicetone.corpora.prepared import data_root, read_prepared, rows
 from voicetone.errors import DataError
 
 HEADER = "file,speaker,sex,age,language,label,sentence,transcript,complete,duration_s\n"
@@ -43,7 +43,7 @@ def test_a_label_typo_is_named_by_line(tmp_path: Path) -> None:
 
 def test_a_lost_file_is_named_by_line(tmp_path: Path) -> None:
     row = "audio/gone.flac,03,male,31,de,happy,a01,Der Lappen,yes,1.8982"
-    with pytest.raises(DataError, match=r"manifest\.csv:2: audio/gone\.flac is gone"):
+    with pytest.raises(DataError, match=r"manifest\.csv:2: gone\.flac is gone"):
         read_prepared("emodb", _folder(tmp_path, row))
 
 
@@ -71,6 +71,9 @@ def test_a_folder_of_ones_own(tmp_path: Path) -> None:
     [
         ("audio/03a01Fa.flac,,male,31,de,happy,,,,", "manifest.csv:2: no speaker"),
         ("audio/03a01Fa.flac,03,male,31,de,,,,,", "manifest.csv:2: no label"),
+        (",03,male,31,de,happy,,,,", "manifest.csv:2: no file named"),
+        ("audio/03a01Fa.flac,03,male,31,de,excited,,,,", "manifest.csv:2: label 'excited' is none"),
+        ("audio/03a01Fa.flac,03,male,31,de", "manifest.csv:2: 5 fields where the header has 10"),
         ("audio/03a01Fa.flac,03,male,old,de,happy,,,,", "age 'old' is no number"),
         ("audio/03a01Fa.flac,03,male,1,de,sad,,,,\naudio/03a01Fa.flac,04,male,1,de,sad,,,,", ":3:"),
     ],
@@ -78,6 +81,37 @@ def test_a_folder_of_ones_own(tmp_path: Path) -> None:
 def test_bad_rows_are_named(tmp_path: Path, row: str, said: str) -> None:
     with pytest.raises(DataError, match=said.replace(".", r"\.")):
         read_prepared("emodb", _folder(tmp_path, row))
+
+
+def test_missing_columns_and_tables_are_named(tmp_path: Path) -> None:
+    root = _folder(tmp_path)
+    table = root / "emodb" / "manifest.csv"
+    for column in ("file", "speaker", "label"):
+        table.write_text(HEADER.replace(column, "x") + "a,b,c,,,,,,,\n", encoding="utf-8")
+        wanted = "emotion" if column == "label" else column
+        with pytest.raises(DataError, match=rf"manifest\.csv:1: no column '{wanted}'"):
+            read_prepared("emodb", root)
+    table.unlink()
+    with pytest.raises(DataError, match=r"manifest\.csv: no such manifest"):
+        read_prepared("emodb", root)
+
+
+def test_tables_of_noises_and_rooms(tmp_path: Path) -> None:
+    table = tmp_path / "manifest.csv"
+    (tmp_path / "a.flac").write_bytes(b"x")
+    table.write_text('file,fold,attribution\na.flac,3,"by\nme"\n', encoding="utf-8")
+    (row,) = rows(tmp_path)
+    assert row == {"file": "a.flac", "fold": "3", "attribution": "by\nme",
+                   "path": str(tmp_path / "a.flac")}  # fmt: skip
+    table.write_text("file,fold\na.flac,3\nb.flac,3\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"manifest\.csv:3: b\.flac is gone"):
+        rows(tmp_path)
+    table.write_text("fold\n3\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"manifest\.csv:1: no column 'file'"):
+        rows(tmp_path)
+    table.unlink()
+    with pytest.raises(DataError, match="no such manifest"):
+        rows(tmp_path)
 
 
 @pytest.mark.realdata

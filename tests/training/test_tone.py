@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,14 @@ import soundfile
 import torch
 
 from voicetone.errors import DataError
+from voicetone.features.spectral import SpectralConfig
 from voicetone.inference.file import analyze
 from voicetone.models.tone import ToneConfig, ToneNet
 from voicetone.pretrained import load
 from voicetone.training.protocol import Fold, FoldTable
 from voicetone.training.run import train
 from voicetone.training.tone_batches import inverse_frequency, labels_of
-from voicetone.training.tone_data import Clip, pack, speech_labels
+from voicetone.training.tone_data import AugmentConfig, Clip, build, pack, speech_labels
 from voicetone.training.tone_run import Material, fold_folder
 from voicetone.training.tone_scores import best_temperature
 from voicetone.training.tone_ship import emotion_table
@@ -133,6 +135,16 @@ def test_a_run_has_a_log_and_a_report(run: Path) -> None:
     assert judged["table"]["utterances"] == metrics["clips"]
     assert judged["table"]["folds"] == 2
     assert all(Path(error["audio"]).is_file() for error in judged["errors"])
+
+
+def test_a_part_of_a_recording_is_rendered_alone(world: Path, tmp_path: Path) -> None:
+    whole = Utterance("v/a", world / "voices/a-anger-0.flac", "voices")  # 1.2 s
+    stores = [
+        build([u], 0, 1, 0, AugmentConfig(), SpectralConfig(), tmp_path, root=world, workers=1,
+              progress=lambda *_: None)
+        for u in (whole, replace(whole, start=0.5, end=1.0))
+    ]  # fmt: skip
+    assert [int(s.lengths[0, 0]) for s in stores] == [78, 32]  # in steps of 31.25 ms, of two each
 
 
 def test_the_corpora_of_a_run_are_reported_together() -> None:

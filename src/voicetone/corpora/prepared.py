@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from voicetone.corpora.manifest import Manifest
+from voicetone.corpora.layout import table_rows
+from voicetone.corpora.manifest import Manifest, Problem, refuse
+from voicetone.corpora.tables import inspect_manifest
 from voicetone.errors import DataError
-from voicetone.types import EMOTION_TO_SENTIMENT, EMOTIONS, Utterance
+from voicetone.types import EMOTIONS
 
-_WORDS = {
-    "happy": "happiness",
-    "sad": "sadness",
-    "angry": "anger",
-    "fearful": "fear",
-    "surprised": "surprise",
-}
+_EXTRAS = ("complete", "origin", "intensity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,24 +53,28 @@ def data_root() -> Path:
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
-    """The rows of a prepared folder's manifest, with `path` added; every file is checked."""
+    """The rows of a folder's `manifest.csv`, with `path` added, of noises and rooms.
+
+    Raises:
+        DataError: no such table, no column `file`, or a file that is gone.
+    """
     table = folder / "manifest.csv"
     if not table.is_file():
         raise DataError(f"{table}: no such manifest; give a prepared corpus folder")
-    with table.open(newline="", encoding="utf-8") as handle:
-        out = list(csv.DictReader(handle))
-    if out and "file" not in out[0]:
-        raise DataError(f"{table}: no column 'file'; it names each recording")
-    for line, row in enumerate(out, start=2):
+    out = []
+    for line, row in table_rows(table, ("file",)):
         path = folder / row["file"]
         if not path.is_file():
             raise DataError(f"{table}:{line}: {row['file']} is gone; restore it or drop the row")
-        row["path"] = str(path)
+        out.append({**row, "path": str(path)})
     return out
 
 
 def read_prepared(name: str, root: Path | None = None, *, licence: str = "") -> Manifest:
     """A corpus in the prepared layout: one of the known ones, or anybody's folder.
+
+    Its table is read as any manifest is, but every row must have a speaker and one of the nine
+    emotions, and every recording must be there.
 
     Args:
         name: `emodb`, `ravdess` or `nemo`, or the path of a folder with `manifest.csv`, whose
@@ -84,8 +83,8 @@ def read_prepared(name: str, root: Path | None = None, *, licence: str = "") -> 
         licence: of a folder of one's own; it goes into what is made from it.
 
     Raises:
-        DataError: no such corpus, a missing column or file, a row without speaker, a label
-            outside the label space, a file named twice, or an own folder without a licence.
+        DataError: no such corpus, an own folder without a licence, or problems of its table, by
+            file and line.
     """
     if name in CORPORA:
         folder, facts = (root or data_root()) / name, CORPORA[name]
@@ -99,47 +98,20 @@ def read_prepared(name: str, root: Path | None = None, *, licence: str = "") -> 
         if not licence:
             raise DataError(f'{name}: say under what licence it is: licence = "..." in the recipe')
         facts = _Corpus("as of its manifest", licence, "own recordings")
-    corpus = folder.resolve().name
-    table = folder / "manifest.csv"
-    utterances: dict[str, Utterance] = {}
-    for line, row in enumerate(rows(folder), start=2):
-        utterance = _utterance(corpus, row, f"{table}:{line}")
-        if utterance.id in utterances:
-            raise DataError(f"{table}:{line}: {row['file']} has the id of an earlier row; drop one")
-        utterances[utterance.id] = utterance
-    return Manifest(
-        corpus, facts.version, facts.licence, facts.citation, tuple(utterances.values())
+    manifest, problems = inspect_manifest(
+        folder / "manifest.csv", corpus=folder.resolve().name, extras=_EXTRAS
     )
+    refuse(problems)
+    refuse([*_lacking(manifest), *manifest.validate(contents=False)])
+    return replace(manifest, version=facts.version, licence=facts.licence, citation=facts.citation)
 
 
-def _utterance(corpus: str, row: Mapping[str, str], where: str) -> Utterance:
-    for column in ("label", "speaker"):
-        if not row.get(column):
-            raise DataError(f"{where}: no {column}; give every row one in a column {column!r}")
-    emotion = _WORDS.get(row["label"], row["label"])
-    if emotion not in EMOTIONS:
-        raise DataError(f"{where}: unknown label {row['label']!r}; known are {', '.join(EMOTIONS)}")
-    return Utterance(
-        id=f"{corpus}/{Path(row['file']).stem}",
-        audio=Path(row["path"]),
-        corpus=corpus,
-        speaker=f"{corpus}/{row['speaker']}",
-        emotion=emotion,
-        label_raw=row["label"],
-        sentiment=EMOTION_TO_SENTIMENT.get(emotion),
-        transcript=row.get("transcript") or None,
-        sentence=row.get("sentence") or None,
-        language=row.get("language") or None,
-        sex=row.get("sex") or None,
-        age=_number(row, "age", where),
-        duration=_number(row, "duration_s", where),
-        extra={k: row[k] for k in ("complete", "origin", "intensity") if row.get(k)},
-    )
-
-
-def _number(row: Mapping[str, str], column: str, where: str) -> float | None:
-    text = row.get(column)
-    try:
-        return float(text) if text else None
-    except ValueError:
-        raise DataError(f"{where}: {column} {text!r} is no number; mend or empty it") from None
+def _lacking(manifest: Manifest) -> Iterator[Problem]:
+    for index, u in enumerate(manifest):
+        for column, value in (("label", u.label_raw), ("speaker", u.speaker)):
+            if not value:
+                text = f"no {column}; give every row one in a column {column!r}"
+                yield Problem(manifest.place(index), text)
+        if u.label_raw and u.emotion is None:
+            text = f"label {u.label_raw!r} is none of {', '.join(EMOTIONS)}; drop the row"
+            yield Problem(manifest.place(index), text)

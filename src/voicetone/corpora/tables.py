@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
@@ -90,10 +91,12 @@ def inspect_manifest(
     corpus: str = "",
     licence: str = "",
     times: Callable[[str], str] = str.strip,
+    extras: Sequence[str] = (),
 ) -> tuple[Manifest, list[Problem]]:
     """Like `read_manifest`, but hands over what can be read together with every problem.
 
-    `times` turns what stands under `start` and `end` into seconds.
+    `times` turns what stands under `start` and `end` into seconds; `extras` are columns of the
+    table that go into each utterance's `extra` in a table that has no such column.
 
     Raises:
         DataError: no such file, or no table at all.
@@ -105,7 +108,9 @@ def inspect_manifest(
     rows: list[dict[str, str]] = []
     places: list[str] = []
     for place, values in cells:
-        row = dict(zip(names, values, strict=True))
+        more = {c: v for c, v in zip(header, values, strict=True) if c in extras and v}
+        row = {"extra": json.dumps(more)} if more else {}
+        row |= dict(zip(names, values, strict=True))
         row.pop("", None)
         row |= {c: times(row[c]) for c in ("start", "end") if c in row}
         if not row.get("file"):

@@ -6,18 +6,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voicetone.corpora.manifest import Manifest
-from voicetone.corpora.prepared import CORPORA, data_root, read_prepared
+from voicetone.corpora.prepared import read_prepared
 from voicetone.corpora.rules import RULES, apply_rule
 from voicetone.corpora.tables import SUFFIXES, read_manifest
 from voicetone.errors import DataError
 from voicetone.evaluation.table import PredictionTable
 from voicetone.features.extract import contents_of
-from voicetone.training.classifier_recipe import ClassifierRecipe, CorpusChoice, ProtocolChoice
+from voicetone.training.classifier_recipe import CorpusChoice, ProtocolChoice
 from voicetone.training.protocol import (
     FoldTable,
     Overlap,
@@ -93,7 +94,22 @@ class Material:
         )
 
 
-def gather(recipe: ClassifierRecipe) -> Material:
+class Request(Protocol):
+    """What a recipe says of its data."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def corpora(self) -> tuple[CorpusChoice, ...]: ...
+    @property
+    def protocol(self) -> ProtocolChoice: ...
+    @property
+    def target(self) -> str: ...
+    @property
+    def rule(self) -> str: ...
+
+
+def gather(recipe: Request) -> Material:
     """Read the corpora and fold them, with every check.
 
     Raises:
@@ -101,7 +117,7 @@ def gather(recipe: ClassifierRecipe) -> Material:
             two sides of a fold; a label without utterances; too few speakers for the protocol.
     """
     target = "label" if recipe.rule else recipe.target
-    manifests = [_read(choice, target, recipe.rule) for choice in recipe.corpora]
+    manifests = [_labelled(choice, target, recipe.rule) for choice in recipe.corpora]
     utterances = [u for m in manifests for u in m]
     places = {u.id: m.place(i) for m in manifests for i, u in enumerate(m)}
     if len(places) < len(utterances):
@@ -138,17 +154,29 @@ def several(lines: Sequence[str]) -> str:
     return "; ".join(lines[:MOST_NAMED]) + (f"; and {more} more" if more > 0 else "")
 
 
-def _read(choice: CorpusChoice, target: str, rule: str) -> Manifest:
+def read_corpus(choice: CorpusChoice) -> Manifest:
+    """A corpus as its manifest has it, less other emotions than those that are wanted.
+
+    Raises:
+        DataError: a manifest that is not in order, by file and line; no utterance is left.
+    """
     path = Path(choice.name)
     if path.suffix in SUFFIXES:
-        manifest = read_manifest(path, licence=choice.licence)
+        manifest = read_manifest(path, licence=choice.licence).require_valid(contents=False)
     else:
         manifest = read_prepared(choice.name, licence=choice.licence)
-        if not manifest.places:
-            folder = data_root() / choice.name if choice.name in CORPORA else path
-            lines = [f"{folder / 'manifest.csv'}:{n}" for n in range(2, len(manifest) + 2)]
-            manifest = replace(manifest, places=tuple(lines))
-    manifest.require_valid(contents=False)
+    if not choice.emotions:
+        return manifest
+    if unknown := set(choice.emotions) - {u.emotion for u in manifest}:
+        raise DataError(
+            f"{choice.name}: no utterance has the emotion {', '.join(sorted(unknown))}; "
+            "mend emotions in the recipe"
+        )
+    return manifest.where(lambda u: u.emotion in choice.emotions)
+
+
+def _labelled(choice: CorpusChoice, target: str, rule: str) -> Manifest:
+    manifest = read_corpus(choice)
     if rule:
         manifest = apply_rule(manifest, rule)
     wanted = set(choice.labels)
@@ -170,7 +198,7 @@ def _label(utterance: Utterance, target: str) -> str | None:
     return None if value is None else str(value)
 
 
-def _table(recipe: ClassifierRecipe, manifests: Sequence[Manifest]) -> FoldTable:
+def _table(recipe: Request, manifests: Sequence[Manifest]) -> FoldTable:
     protocol = recipe.protocol
     if protocol.name == "table":
         table = read_folds(Path(protocol.file))

@@ -26,6 +26,7 @@ from voicetone.augment.reverb import reverb
 from voicetone.augment.speed import at_rate, speed
 from voicetone.augment.telephone import telephone
 from voicetone.corpora.prepared import data_root, rows
+from voicetone.features.extract import samples_of
 from voicetone.features.spectral import SpectralConfig, spectral_features
 from voicetone.features.workers import worker_pool
 from voicetone.types import Floats, Utterance, Waveform
@@ -185,7 +186,7 @@ def _start(config: AugmentConfig, root: Path) -> None:
 def _variants(
     utterance: Utterance, count: int, seed: int, config: AugmentConfig, spectral: SpectralConfig
 ) -> list[Clip]:
-    wave = load(utterance.audio)
+    wave = Waveform(samples_of(utterance)[None], SAMPLE_RATE)
     clean = features_of(wave, spectral)
     out = [Clip(clean.astype(np.float16), speech_labels(clean, spectral.mels))]
     for index in range(1, count):
@@ -302,6 +303,9 @@ def _key(
     digest.update(json.dumps(settings).encode())
     for utterance in utterances:
         digest.update(utterance.id.encode())
+        if utterance.start or utterance.end is not None or utterance.channel is not None:
+            part = (utterance.start, utterance.end, utterance.channel)
+            digest.update(json.dumps(part).encode())
         digest.update(hashlib.sha256(utterance.audio.read_bytes()).digest())
     for folder in ("noise_esc10", "rir"):
         digest.update((root / folder / "manifest.csv").read_bytes())
