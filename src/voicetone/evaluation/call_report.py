@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from voicetone.evaluation import call_picture as picture
-from voicetone.evaluation.call_audio import Player, player
+from voicetone.evaluation.call_audio import player
 from voicetone.evaluation.call_words import (
     TurningPoint,
     cautions,
@@ -25,14 +22,11 @@ from voicetone.evaluation.call_words import (
     turning_points,
     verdict,
 )
+from voicetone.evaluation.page import fill
 from voicetone.types import SENTIMENTS, ChannelResult, FileResult, Floats, Scores
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 __all__ = ["TurningPoint", "render", "turning_points"]
 
-TEMPLATES = Path(__file__).with_name("templates")
 MOST_ROWS = 400  # of a channel's table
 MOST_POINTS = 8  # turning points of a channel
 MARKS = {"positive": "▲", "neutral": "●", "negative": "▼"}
@@ -107,54 +101,32 @@ def render(
     indices = range(len(result.channels))
     lanes = _numbered([_lane(result, index, drawn, duration, sure_from) for index in indices])
     sound = player(audio, result.duration, folder or Path.cwd())
-    style, script = _source("call_report.css"), _source("call_report.js")
-    page = (
-        _environment()
-        .get_template("call_report.html")
-        .render(
-            file=_file_name(result.file),
-            model=result.model,
-            duration=result.duration,
-            length=clock(duration) if duration >= 1 else f"{result.duration:.3f} s",
-            lanes=lanes,
-            turns=sorted((p for lane in lanes for p in lane.points), key=lambda p: p.number),
-            cautions=cautions(result),
-            ticks=picture.ticks(duration),
-            card=_card(spec),
-            notice=spec.get("notice"),
-            training=_training(spec),
-            attribution=list(spec.get("attribution") or []),
-            answers=_answers(spec),
-            metrics=_flat(spec.get("metrics") or {}),
-            sure_from=sure_from,
-            player=sound,
-            policy=_policy(style, script, sound),
-            style=style,
-            script=script,
-            data=_script_data(result, lanes, duration),
-            layout=_layout(),
-        )
+    return fill(
+        "call_report.html",
+        "call_report.css",
+        script="call_report.js",
+        players=[sound],
+        filters=FILTERS,
+        marks=MARKS,
+        file=_file_name(result.file),
+        model=result.model,
+        duration=result.duration,
+        length=clock(duration) if duration >= 1 else f"{result.duration:.3f} s",
+        lanes=lanes,
+        turns=sorted((p for lane in lanes for p in lane.points), key=lambda p: p.number),
+        cautions=cautions(result),
+        ticks=picture.ticks(duration),
+        card=_card(spec),
+        notice=spec.get("notice"),
+        training=_training(spec),
+        attribution=list(spec.get("attribution") or []),
+        answers=_answers(spec),
+        metrics=_flat(spec.get("metrics") or {}),
+        sure_from=sure_from,
+        player=sound,
+        data=_script_data(result, lanes, duration),
+        layout=_layout(),
     )
-    return page.encode("utf-8", "replace").decode("utf-8")
-
-
-def _environment() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["clock"] = clock
-    environment.filters["tenths"] = _tenths
-    environment.filters["spoken"] = _spoken
-    environment.filters["visible"] = _visible
-    environment.filters["score"] = lambda value: f"{value:.2f}"
-    environment.globals["marks"] = MARKS
-    return environment
 
 
 def _lane(result: FileResult, index: int, peaks: Floats, duration: float, sure_from: float) -> Lane:
@@ -322,31 +294,12 @@ def _spoken(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 10 else clock(seconds)
 
 
-def _visible(text: object) -> str:
-    """Text without what would break a line or turn the reading direction."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]+", "\ufffd", str(text))
-
-
-def _source(name: str) -> str:
-    return (TEMPLATES / name).read_text("utf-8")
-
-
-def _policy(style: str, script: str, sound: Player | None) -> str:
-    """The content-security policy: this style, this script, this recording and nothing else."""
-    parts = [
-        "default-src 'none'",
-        f"style-src {_digest(style)}",
-        f"script-src {_digest(script)}",
-        "base-uri 'none'",
-        "form-action 'none'",
-    ]
-    if sound is not None:
-        parts.append("media-src data:" if sound.embedded else "media-src 'self' file:")
-    return "; ".join(parts)
-
-
-def _digest(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+FILTERS = {
+    "clock": clock,
+    "tenths": _tenths,
+    "spoken": _spoken,
+    "score": lambda value: f"{value:.2f}",
+}
 
 
 def _script_data(result: FileResult, lanes: list[Lane], duration: float) -> str:

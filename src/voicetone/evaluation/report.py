@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from voicetone.evaluation import fairness, report_picture
 from voicetone.evaluation.call_audio import Player
 from voicetone.evaluation.counts import NAMES
+from voicetone.evaluation.page import fill
 from voicetone.evaluation.report_clips import clip_player, find_clip
 from voicetone.evaluation.robustness import limit_words
 
-if TYPE_CHECKING:
-    from jinja2 import Environment
-
-TEMPLATES = Path(__file__).with_name("templates")
 FACTS = {
     "protocol": "Protocol",
     "label_rule": "Label rule",
@@ -83,45 +77,25 @@ def facts_of(table: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _page(template: str, players: Sequence[Player | None], **values: Any) -> str:
-    style = (TEMPLATES / "evaluation.css").read_text("utf-8")
-    page = (
-        _environment()
-        .get_template(template)
-        .render(policy=_policy(style, players), style=style, names=NAMES, players=players, **values)
+    return fill(
+        template,
+        "evaluation.css",
+        players=players,
+        filters=FILTERS,
+        names=NAMES,
+        bar=report_picture.bar,
+        plot={
+            "width": report_picture.WIDTH,
+            "height": report_picture.HEIGHT,
+            "left": report_picture.LEFT,
+            "right": report_picture.RIGHT,
+            "top": report_picture.TOP,
+            "foot": report_picture.FOOT,
+            "marks_x": report_picture.marks_x(),
+            "marks_y": report_picture.marks_y(),
+        },
+        **values,
     )
-    return page.encode("utf-8", "replace").decode("utf-8")
-
-
-def _environment() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["score"] = _score
-    environment.filters["signed"] = lambda v: "–" if v is None else f"{v:+.3f}".replace("-", "−")
-    environment.filters["share"] = lambda v: "–" if v is None else f"{v:.1%}"
-    environment.filters["limit"] = limit_words
-    environment.filters["thousands"] = lambda v: f"{v:,}"
-    environment.filters["visible"] = _visible
-    environment.filters["p"] = p_value
-    environment.filters["shade"] = report_picture.shade
-    environment.globals["bar"] = report_picture.bar
-    environment.globals["plot"] = {
-        "width": report_picture.WIDTH,
-        "height": report_picture.HEIGHT,
-        "left": report_picture.LEFT,
-        "right": report_picture.RIGHT,
-        "top": report_picture.TOP,
-        "foot": report_picture.FOOT,
-        "marks_x": report_picture.marks_x(),
-        "marks_y": report_picture.marks_y(),
-    }
-    return environment
 
 
 def _pictures(judgement: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,25 +141,12 @@ def p_value(p: float | None) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _visible(text: object) -> str:
-    """Text without what would break a line or turn the reading direction."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]+", "\ufffd", str(text))
-
-
-def _policy(style: str, players: Sequence[Player | None]) -> str:
-    """The content-security policy: this style, these recordings, no script and nothing else."""
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    parts = [
-        "default-src 'none'",
-        f"style-src 'sha256-{digest}'",
-        "base-uri 'none'",
-        "form-action 'none'",
-    ]
-    sources = {p.embedded for p in players if p is not None}
-    media = [
-        *(["data:"] if True in sources else []),
-        *(["'self' file:"] if False in sources else []),
-    ]
-    if media:
-        parts.append(f"media-src {' '.join(media)}")
-    return "; ".join(parts)
+FILTERS: Mapping[str, Callable[..., Any]] = {
+    "score": _score,
+    "signed": lambda v: "–" if v is None else f"{v:+.3f}".replace("-", "−"),
+    "share": lambda v: "–" if v is None else f"{v:.1%}",
+    "limit": limit_words,
+    "thousands": lambda v: f"{v:,}",
+    "p": p_value,
+    "shade": report_picture.shade,
+}

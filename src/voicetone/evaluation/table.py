@@ -7,10 +7,10 @@ judged. Columns and file formats are described in docs/evaluation.md.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,8 +26,41 @@ SUM_TOLERANCE = 1e-3
 """How far the sum of a row's probabilities may be from one."""
 
 
+class _Rows:
+    """What both tables can do. Every array among their fields is `[n, ...]`, a part for each row."""
+
+    id: Texts
+    seed: Ints
+    speaker: Texts
+    groups: Mapping[str, Texts]
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds that occur, ascending."""
+        return tuple(int(seed) for seed in np.unique(self.seed))
+
+    @property
+    def speakers(self) -> tuple[str, ...]:
+        """The speakers that occur, sorted; the unknown one is not among them."""
+        return tuple(str(name) for name in np.unique(self.speaker) if name)
+
+    def select(self, rows: Bools | Ints) -> Self:
+        """Some rows, by a mask `[n]` or by their places."""
+        whole = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        picked = {k: v[rows] for k, v in whole.items() if isinstance(v, np.ndarray)}
+        groups = {k: v[rows] for k, v in self.groups.items()}
+        return replace(self, **picked, groups=groups)  # type: ignore[type-var]
+
+    def by_seed(self) -> list[Self]:
+        """One table per seed, ascending."""
+        return [self.select(self.seed == seed) for seed in self.seeds]
+
+
 @dataclass(frozen=True, eq=False)
-class PredictionTable:
+class PredictionTable(_Rows):
     """One row per utterance and seed: scores over labels, and the true label.
 
     Whatever is not known is empty text; seeds of one run are rows with the same `id`.
@@ -108,9 +141,6 @@ class PredictionTable:
         if self.votes is not None:
             _set(self, "votes", _votes(self, np.asarray(self.votes, dtype=np.float32)))
 
-    def __len__(self) -> int:
-        return len(self.id)
-
     @cached_property
     def truth_codes(self) -> Ints:
         """`truth` as places in `labels` `[n]`."""
@@ -120,31 +150,6 @@ class PredictionTable:
     def predicted_codes(self) -> Ints:
         """`predicted` as places in `labels` `[n]`."""
         return _codes(self.predicted, self.labels)
-
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        """The seeds that occur, ascending."""
-        return tuple(int(seed) for seed in np.unique(self.seed))
-
-    @property
-    def speakers(self) -> tuple[str, ...]:
-        """The speakers that occur, sorted; the unknown one is not among them."""
-        return tuple(str(name) for name in np.unique(self.speaker) if name)
-
-    def select(self, rows: Bools | Ints) -> PredictionTable:
-        """Some rows, by a mask `[n]` or by their places."""
-        return replace(
-            self,
-            **_picked(self, rows),
-            truth=self.truth[rows],
-            scores=self.scores[rows],
-            predicted=self.predicted[rows],
-            votes=None if self.votes is None else self.votes[rows],
-        )
-
-    def by_seed(self) -> list[PredictionTable]:
-        """One table per seed, ascending."""
-        return [self.select(self.seed == seed) for seed in self.seeds]
 
     def write(self, path: Path) -> None:
         """Write the table as Parquet or CSV, by the path's ending; a file there is replaced.
@@ -159,7 +164,7 @@ class PredictionTable:
 
 
 @dataclass(frozen=True, eq=False)
-class DimensionTable:
+class DimensionTable(_Rows):
     """One row per utterance and seed: arousal, valence, ... as predicted and as rated.
 
     Args:
@@ -200,32 +205,6 @@ class DimensionTable:
         wrong = np.asarray(~np.isfinite(self.predicted).all(1))
         if wrong.any():
             raise DataError(f"{_row(self, wrong)}: a prediction is not a number")
-
-    def __len__(self) -> int:
-        return len(self.id)
-
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        """The seeds that occur, ascending."""
-        return tuple(int(seed) for seed in np.unique(self.seed))
-
-    @property
-    def speakers(self) -> tuple[str, ...]:
-        """The speakers that occur, sorted; the unknown one is not among them."""
-        return tuple(str(name) for name in np.unique(self.speaker) if name)
-
-    def select(self, rows: Bools | Ints) -> DimensionTable:
-        """Some rows, by a mask `[n]` or by their places."""
-        return replace(
-            self,
-            **_picked(self, rows),
-            truth=self.truth[rows],
-            predicted=self.predicted[rows],
-        )
-
-    def by_seed(self) -> list[DimensionTable]:
-        """One table per seed, ascending."""
-        return [self.select(self.seed == seed) for seed in self.seeds]
 
     def write(self, path: Path) -> None:
         """Write the table as Parquet or CSV, as `PredictionTable.write` does."""
@@ -398,14 +377,6 @@ def _votes(table: PredictionTable, votes: Floats) -> Floats:
 def _codes(values: Texts, labels: Sequence[str]) -> Ints:
     order = np.argsort(np.asarray(labels))
     return order[np.searchsorted(np.asarray(labels)[order], values)].astype(np.int64)
-
-
-def _picked(table: PredictionTable | DimensionTable, rows: Bools | Ints) -> dict[str, Any]:
-    common: dict[str, Any] = {
-        name: getattr(table, name)[rows]
-        for name in ("id", "speaker", "corpus", "fold", "seed", "audio")
-    }
-    return {**common, "groups": {k: v[rows] for k, v in table.groups.items()}}
 
 
 def _joined(tables: Iterable[PredictionTable | DimensionTable]) -> dict[str, Any]:
