@@ -27,7 +27,7 @@ SUM_TOLERANCE = 1e-3
 
 
 class _Rows:
-    """What both tables can do. Every array among their fields is `[n, ...]`, a part for each row."""
+    """What both tables can do. Every array among their fields has a part for each row."""
 
     id: Texts
     seed: Ints
