@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import types
@@ -97,7 +98,20 @@ def test_models_info(voicetone: Run, installed: dict[str, Path], toy: Path) -> N
     parts += ["CC0-1.0", "nobody", "anger, happiness", spec["files"]["head.onnx"]["sha256"]]
     for part in parts:
         assert part in done.out, part
+    assert done.out.index(spec["card"].strip()) < done.out.index("created  ")
     assert voicetone("models", "info", toy).out == done.out
+
+
+def test_models_info_names_everyone_when_asked(voicetone: Run, tmp_path: Path, toy: Path) -> None:
+    bundle = shutil.copytree(toy, tmp_path / "heard")
+    spec = json.loads((bundle / "bundle.json").read_text())
+    names = [f"rain {n} by me" for n in range(50)]
+    (bundle / "bundle.json").write_text(json.dumps({**spec, "attribution": names}))
+    short = voicetone("models", "info", bundle).out
+    assert "Attribution: 50 lines, which --attributions prints" in short
+    assert names[7] not in short
+    whole = voicetone("models", "info", bundle, "--attributions").out
+    assert whole.endswith("".join(f"  {name}\n" for name in names))
 
 
 def test_models_verify(voicetone: Run, installed: dict[str, Path], tmp_path: Path) -> None:

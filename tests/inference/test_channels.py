@@ -47,7 +47,8 @@ def test_the_reason_says_how_to_have_the_others() -> None:
 @pytest.mark.parametrize(
     ("count", "names", "analysed", "words"),
     [
-        (2, ["one"], None, "1 channel names for 2"),
+        (2, ["one"], None, "1 channel name for 2 channels"),
+        (1, ["one", "two"], None, "2 channel names for 1 channel: "),
         (2, None, [], "no channel to analyse"),
         (2, None, [3], "no channel 3: the audio has channels 1 to 2"),
         (2, None, [0], "no channel 0: the audio has channels 1 to 2"),

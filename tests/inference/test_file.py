@@ -70,7 +70,7 @@ def test_channels(predictor: OnnxPredictor, tmp_path: Path) -> None:
     assert [c.name for c in both.channels] == names
     with pytest.raises(UsageError, match=r"call.wav: there is no channel 3"):
         analyze(path, predictor, channels=[3])
-    with pytest.raises(UsageError, match=r"call.wav: 1 channel names for 2"):
+    with pytest.raises(UsageError, match=r"call.wav: 1 channel name for 2"):
         analyze(path, predictor, names=["agent"])
 
 

@@ -14,6 +14,8 @@ from voicetone.errors import BundleError
 if TYPE_CHECKING:
     from voicetone.pretrained import BundleSpec
 
+MOST_LINES = 10  # of attribution, unless all are asked for
+
 models = typer.Typer(name="models", help="List, describe and verify model bundles.")
 
 
@@ -52,13 +54,18 @@ def info(
     model: Annotated[
         str | None, typer.Argument(metavar="NAME|PATH", help="The default model without one.")
     ] = None,
+    attributions: Annotated[
+        bool, typer.Option("--attributions", help="Also name everyone whose recordings it heard.")
+    ] = False,
 ) -> None:
     """Say what a model is: card, licences, training data, metrics, size and cost."""
     from voicetone.pretrained import verify
     from voicetone.pretrained.bundle import find
 
     folder = find(model)
-    say("".join(f"{line}\n" for line in _describe(verify(folder), folder)))
+    spec = verify(folder)
+    lines = [*_describe(spec, folder), *_attribution(spec, attributions)]
+    say("".join(f"{line}\n" for line in lines))
 
 
 @models.command("verify")
@@ -96,6 +103,8 @@ def _describe(spec: BundleSpec, folder: Path) -> Iterator[str]:
     yield f"{spec.id}  ({folder})"
     yield spec.notice
     yield ""
+    yield spec.card.rstrip()
+    yield ""
     rows: dict[str, str] = {
         "created": spec.created,
         "licence": spec.licence,
@@ -122,12 +131,17 @@ def _describe(spec: BundleSpec, folder: Path) -> Iterator[str]:
         yield ""
         yield "Metrics"
         yield from _tree(spec.metrics, 1)
-    if spec.attribution:
-        yield ""
+
+
+def _attribution(spec: BundleSpec, every: bool) -> Iterator[str]:
+    if not spec.attribution:
+        return
+    yield ""
+    if every or len(spec.attribution) <= MOST_LINES:
         yield "Attribution"
         yield from (f"  {line}" for line in spec.attribution)
-    yield ""
-    yield spec.card.rstrip()
+    else:
+        yield f"Attribution: {len(spec.attribution)} lines, which --attributions prints"
 
 
 def _training(spec: BundleSpec) -> Iterator[str]:

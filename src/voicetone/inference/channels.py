@@ -40,7 +40,9 @@ def choose_channels(
             exist or one twice in `analysed`.
     """
     if names is not None and len(names) != count:
-        raise UsageError(f"{len(names)} channel names for {count} channels: give one for each")
+        given = "1 channel name" if len(names) == 1 else f"{len(names)} channel names"
+        channels = "1 channel" if count == 1 else f"{count} channels"
+        raise UsageError(f"{given} for {channels}: give one for each")
     if analysed is not None:
         return _as_asked(count, analysed)
     everything = tuple(range(1, count + 1))
