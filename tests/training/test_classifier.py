@@ -16,7 +16,7 @@ import pytest
 
 from training import toy_corpus
 from training.toy_corpus import SVM, recipe
-from voicetone.errors import DataError, VoicetoneError
+from voicetone.errors import DataError, UsageError, VoicetoneError
 from voicetone.evaluation.table import concatenate, read_predictions
 from voicetone.training import classifier_run
 from voicetone.training.classifier_fit import Examples, Settings, candidates, inner_folds, run_fold
@@ -255,7 +255,7 @@ def test_broken_recordings_are_all_named_and_nothing_is_scored(
 def test_settings_that_cannot_be(
     corpus: Path, tmp_path: Path, overrides: list[str], message: str
 ) -> None:
-    with pytest.raises(DataError, match=message):
+    with pytest.raises((DataError, UsageError), match=message):
         train(recipe(corpus, tmp_path / "toy.toml"), overrides)
 
 

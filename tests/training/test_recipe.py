@@ -54,3 +54,38 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     path.write_text('kind = "tone"\nname = "x"\nversion = "1"\nstepps = 3\ncorpora = []\n')
     with pytest.raises(DataError, match="stepps"):
         train(path)
+
+
+BOTH = """
+kind = "classifier"
+name = "x"
+corpora = [{name = "a"}]
+protocol = {name = "speakers"}
+model = {name = "linear-svm"}
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["model.C=much"], "model.C=much: "),
+        (["jobs=many", "seeds=[1]"], "jobs=many: not a value that the recipe takes: jobs: "),
+        (["seedz=[1]"], r"seedz=\[1\]: "),
+        (["seeds=[1]", "model.name=cnm"], "model.name=cnm: "),
+        (["protocol=groups"], "protocol=groups: "),
+    ],
+)
+def test_an_override_at_fault_is_named(tmp_path: Path, words: list[str], named: str) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text(BOTH)
+    with pytest.raises(UsageError, match=f"^{named}") as caught:
+        train(path, words)
+    assert str(path) not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mistake_of_the_file_is_not_an_overrides(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text(BOTH + "poem = 3\n")
+    with pytest.raises(DataError, match=r"r\.toml: poem"):
+        train(path, ["jobs=2"])

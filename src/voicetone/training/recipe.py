@@ -50,11 +50,20 @@ def _value(text: str) -> Any:
         return text
 
 
-def dataclass_from(kind: type[T], data: dict[str, Any], path: Path) -> T:
+def dataclass_from(
+    kind: type[T], data: dict[str, Any], path: Path, overrides: Sequence[str] = ()
+) -> T:
     """The recipe as its dataclass, every value checked.
+
+    Args:
+        kind: the dataclass.
+        data: the recipe after its overrides.
+        path: its file, for messages.
+        overrides: the words that changed it.
 
     Raises:
         DataError: the first missing, unknown or mistyped key, by name.
+        UsageError: the same, where the file alone is in order: the override is at fault.
     """
     from pydantic import TypeAdapter, ValidationError
 
@@ -63,4 +72,21 @@ def dataclass_from(kind: type[T], data: dict[str, Any], path: Path) -> T:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the recipe"
+        if overrides and _in_order(kind, path):
+            table = str(first["loc"][0]) if first["loc"] else ""
+            blamed = [w for w in overrides if w.partition("=")[0].partition(".")[0] == table]
+            raise UsageError(
+                f"{' '.join(blamed or overrides)}: not a value that the recipe takes: {where}: "
+                f"{first['msg']}"
+            ) from error
         raise DataError(f"{path}: {where}: {first['msg']}; see the recipes' reference") from error
+
+
+def _in_order(kind: type[T], path: Path) -> bool:
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        TypeAdapter(kind).validate_python(read_recipe(path))
+    except ValidationError:
+        return False
+    return True

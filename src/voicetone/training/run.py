@@ -22,6 +22,7 @@ def train(recipe: Path, overrides: Sequence[str] = ()) -> Path:
 
     Raises:
         DataError: a recipe that can't be read or is of no known kind, or data that it needs.
+        UsageError: an override that the recipe does not take.
         MissingExtraError: training is not installed.
     """
     data = read_recipe(recipe, overrides)
@@ -29,7 +30,7 @@ def train(recipe: Path, overrides: Sequence[str] = ()) -> Path:
     if kind not in ("tone", "classifier"):
         raise DataError(f"{recipe}: kind = {kind!r} is unknown; known are: classifier, tone")
     if kind == "classifier":
-        return _classifier(data, recipe)
+        return _classifier(data, recipe, overrides)
     try:
         import torch  # noqa: F401
     except ImportError as error:
@@ -37,13 +38,13 @@ def train(recipe: Path, overrides: Sequence[str] = ()) -> Path:
     from voicetone.training.tone_recipe import ToneRecipe
     from voicetone.training.tone_ship import run_tone
 
-    return run_tone(dataclass_from(ToneRecipe, data, recipe))
+    return run_tone(dataclass_from(ToneRecipe, data, recipe, overrides))
 
 
-def _classifier(data: dict[str, Any], recipe: Path) -> Path:
+def _classifier(data: dict[str, Any], recipe: Path, overrides: Sequence[str]) -> Path:
     from voicetone.training.classifier_recipe import ClassifierRecipe
 
-    settings = dataclass_from(ClassifierRecipe, data, recipe)
+    settings = dataclass_from(ClassifierRecipe, data, recipe, overrides)
     try:
         import pyarrow  # noqa: F401
         import sklearn  # noqa: F401
