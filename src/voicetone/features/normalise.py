@@ -77,7 +77,7 @@ def group_statistics(
         width = values[0].shape[-1]
         return group, np.zeros((1, width)), np.ones((1, width))
     each = [
-        statistics([values[i] for i in np.flatnonzero((group == index) & fitted)])
+        statistics([values[i] for i in np.flatnonzero((group == index) & fitted).tolist()])
         for index in range(len(places))
     ]
     return group, np.stack([mean for mean, _ in each]), np.stack([scale for _, scale in each])

@@ -97,10 +97,10 @@ class FrameBody(nn.Module):
         for index, (block, pool) in enumerate(zip(self.blocks, self.pools, strict=True)):
             h = self._normed(block(h), index)
             keep = keep[..., ::pool]
-            h = F.max_pool1d(F.relu(h), pool).unflatten(1, (replicas, -1))
-            h = (h * keep[:, :, None]).flatten(1, 2)
+            h = F.max_pool1d(F.relu(h), pool)
+            h = (h.view(len(h), replicas, -1, h.shape[2]) * keep[:, :, None]).flatten(1, 2)
         h = F.relu(self._normed(self.lone(h), len(self.blocks)))
-        return torch.as_tensor(self.dense(h.squeeze(2).unflatten(1, (replicas, -1)).transpose(0, 1)))
+        return torch.as_tensor(self.dense(h.view(len(h), replicas, -1).transpose(0, 1)))
 
     def _normed(self, h: Tensor, index: int) -> Tensor:
         return torch.as_tensor(self.norms[index](h)) if len(self.norms) else h
@@ -163,7 +163,7 @@ class FrameDecoder(nn.Module):
             h = F.relu(self._normed(block(h), index)).repeat_interleave(factor, dim=2)
         h = self.out(h)
         h = h if self.out_norm is None else self.out_norm(h)
-        return h.unflatten(1, (replicas, -1)).permute(1, 0, 3, 2)
+        return h.view(len(h), replicas, -1, h.shape[2]).permute(1, 0, 3, 2)
 
     def _normed(self, h: Tensor, index: int) -> Tensor:
         return torch.as_tensor(self.norms[index](h)) if len(self.norms) else h

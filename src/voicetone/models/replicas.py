@@ -128,7 +128,7 @@ class BatchNorm(nn.Module):
         if self.frames:
             return self._normalised(x)
         rows = x.transpose(0, 1).flatten(1)
-        return self._normalised(rows).unflatten(1, self.weight.shape).transpose(0, 1)
+        return self._normalised(rows).view(-1, *self.weight.shape).transpose(0, 1)
 
     def _normalised(self, x: Tensor) -> Tensor:
         return F.batch_norm(

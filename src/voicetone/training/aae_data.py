@@ -23,9 +23,7 @@ from voicetone.types import Floats, Utterance
 
 
 @dataclass(frozen=True)
-class Request:
-    """What `gather` is asked for."""
-
+class _Request:
     name: str
     corpora: tuple[CorpusChoice, ...]
     protocol: ProtocolChoice
@@ -57,10 +55,11 @@ def sources(recipe: AaeRecipe, targets: Sequence[Target]) -> Sources:
 
     Raises:
         DataError: see `gather`; a class that nobody in a fold's training set has; an unlabelled
-            corpus with a speaker or a recording of the labelled ones; targets that fold differently.
+            corpus with a speaker or a recording of the labelled ones; targets that leave different
+            utterances out.
     """
     materials = [
-        gather(Request(recipe.name, recipe.corpora, recipe.protocol, t.target, t.rule))
+        gather(_Request(recipe.name, recipe.corpora, recipe.protocol, t.target, t.rule))
         for t in targets
     ]
     materials = _in_common(materials) if len(materials) > 1 else materials
@@ -176,8 +175,9 @@ def feature_config(choice: AaeFeatures) -> FeatureConfig:
     Raises:
         DataError: no such set, or frames that can't be pooled.
     """
-    level = "frames" if choice.frames else "functionals"
-    return FeatureConfig(choice.name, level, choice.cut_seconds)
+    return FeatureConfig(
+        choice.name, "frames" if choice.frames else "functionals", choice.cut_seconds
+    )
 
 
 def examples(found: Sources, choice: AaeFeatures, jobs: int, device: torch.device) -> Examples:
@@ -216,5 +216,5 @@ def _stepped(frames: Floats, step: int) -> NDArray[np.float32]:
     """Means of so many frames each; what is left over at the end is dropped if there are others."""
     whole = len(frames) // step * step
     if not whole:
-        return frames.mean(0, keepdims=True)
-    return frames[:whole].reshape(-1, step, frames.shape[1]).mean(1)
+        return np.asarray(frames.mean(0, keepdims=True))
+    return np.asarray(frames[:whole].reshape(-1, step, frames.shape[1]).mean(1))

@@ -150,7 +150,8 @@ class Trainer:
 
     def _priors(self, count: int) -> list[Tensor]:
         sizes = self.net.config.classes
-        ys = [self.draws.one_hot(p, count) for p in self.prior.split(list(sizes), dim=1)]
+        parts = torch.split(self.prior, list(sizes), dim=1)
+        ys = [self.draws.one_hot(p, count) for p in parts]
         return [*ys, self.draws.normal(count, self.net.config.style)]
 
     def _noisy(self, codes: Tensor) -> Tensor:
@@ -178,7 +179,9 @@ class _Phase:
         if kind == "nadam":
             self.optimiser = torch.optim.NAdam(parameters, lr=rate, foreach=True)
         else:
-            self.optimiser = torch.optim.Adam(parameters, lr=rate, betas=(_BETA1, 0.999), fused=True)
+            self.optimiser = torch.optim.Adam(
+                parameters, lr=rate, betas=(_BETA1, 0.999), fused=True
+            )
 
     def update(self, loss: Tensor) -> None:
         """A step down the losses `[R]`; no replica's gradient reaches another."""
@@ -321,8 +324,8 @@ class _Keeper:
                 better.append(index)
         rows = torch.tensor(better, dtype=torch.int64, device=self.examples.values.device)
         if better:
-            for name, value in _kept(self.net).items():
-                self.state[name][rows] = value.detach()[rows]
+            for name, weights in _kept(self.net).items():
+                self.state[name][rows] = weights.detach()[rows]
 
     def outcomes(self) -> list[Outcome]:
         """Score the test utterances with what was kept."""
@@ -332,8 +335,7 @@ class _Keeper:
         out = []
         for index, job in enumerate(self.jobs):
             state = {k: v for k, v in replica_state(self.net, index).items() if k in self.state}
-            state["mean"] = self.scaling.mean[index].cpu()
-            state["scale"] = self.scaling.scale[index].cpu()
+            state |= self.scaling.whole(self.examples.values, index)
             out.append(
                 Outcome(
                     [s[index][: len(job.test)] for s in scores],
@@ -359,7 +361,7 @@ def encode(
     places, real = padded(rows)
     ys: list[list[Tensor]] = [[] for _ in examples.classes]
     zs: list[Tensor] = []
-    for part in places.to(examples.values.device).split(_TEST_BATCH, dim=1):
+    for part in torch.split(places.to(examples.values.device), _TEST_BATCH, dim=1):
         x, mask = batch(examples.values, scaling, part)
         logits, z = net.encoder(x, mask)
         for kept, y in zip(ys, logits, strict=True):
@@ -442,4 +444,3 @@ def _reconstruction(
             each = (error.mean(3) * mask).sum(2) / mask.sum(2).clamp(min=1)
         sums += (each * kept[:, part]).sum(1)
     return [float(v) for v in (sums / kept.sum(1).clamp(min=1)).cpu()]
-

@@ -23,6 +23,8 @@ class CorpusChoice:
     """`emodb`, `ravdess`, `nemo`, a folder with `manifest.csv`, or a manifest (.csv, .parquet)."""
     labels: tuple[str, ...] = ()
     """Take only utterances of these labels; all that have one if empty."""
+    emotions: tuple[str, ...] = ()
+    """Take only utterances of these emotions, whatever the target is; all if empty."""
     licence: str = ""
     """Of a folder of one's own."""
     side: Literal["both", "train", "test"] = "both"

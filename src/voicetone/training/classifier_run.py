@@ -61,7 +61,7 @@ def run_classifier(recipe: ClassifierRecipe) -> Path:
     if missing:
         _train(recipe, config, material, folder, missing)
     tables = folder.tables(recipe.seeds)
-    metrics = summary(recipe, material, folder, tables)
+    metrics = summary(facts(recipe, material, folder), material, folder, tables)
     folder.write("metrics.json", json.dumps(metrics, indent=1, ensure_ascii=False))
     write_report(concatenate(tables), folder.path, title=recipe.name)
     score = metrics["uar"]
@@ -69,14 +69,20 @@ def run_classifier(recipe: ClassifierRecipe) -> Path:
     return folder.path
 
 
-def resolved(recipe: ClassifierRecipe, material: Material) -> dict[str, Any]:
+def resolved(recipe: Any, material: Material) -> dict[str, Any]:
     """The settings that make a run what it is, and what it learns from.
 
     Paths count by their last part only: on another machine the data lie elsewhere.
+
+    Args:
+        recipe: a dataclass with `corpora` and `protocol`.
+        material: what it trains and tests on.
     """
     settings = asdict(recipe)
     for part in settings["corpora"]:
         part["name"] = Path(part["name"]).name
+        if not part["emotions"]:
+            del part["emotions"]
     settings["protocol"]["file"] = Path(settings["protocol"]["file"]).name
     labelled = [[u.id, int(t)] for u, t in zip(material.utterances, material.truth, strict=True)]
     text = json.dumps([material.labels, labelled])
@@ -133,19 +139,25 @@ def model_words(model: Any) -> str:
 
 
 def summary(
-    recipe: ClassifierRecipe,
+    found: Mapping[str, str],
     material: Material,
     folder: RunFolder,
     tables: Sequence[PredictionTable],
 ) -> dict[str, Any]:
-    """`metrics.json`: scores of the pooled predictions, and what they are scores of."""
+    """`metrics.json`: scores of the pooled predictions, and what they are scores of.
+
+    Args:
+        found: what stands in every table of predictions.
+        material: what it was trained and tested on.
+        folder: the run.
+        tables: of all folds and seeds.
+    """
     table = concatenate(tables)
     cases = np.unique(table.select(table.seed == table.seeds[0]).truth, return_counts=True)[1]
-    found = facts(recipe, material, folder)
     return {
         **{name: asdict(score) for name, score in headline(table).items()},
         "majority_rate": float(cases.max() / cases.sum()),
-        "name": recipe.name,
+        "name": found["name"],
         "corpus": ", ".join(sorted(set(table.corpus.tolist()))),
         "labels": list(material.labels),
         "label_rule": material.rule,

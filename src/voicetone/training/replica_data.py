@@ -56,9 +56,9 @@ class Values:
         stacked = np.concatenate([np.atleast_2d(v) for v in values]).astype(np.float64)
         # One affine map more or less changes nothing once a fold's own is applied, but single
         # precision then loses nothing on features whose mean is far from 0.
-        self._shift, scale = stacked.mean(0), stacked.std(0)
-        self._scale = np.where(scale > 0, scale, 1.0)
-        self.raw = [((v - self._shift) / self._scale).astype(np.float32) for v in values]
+        self.shift, spread = stacked.mean(0), stacked.std(0)
+        self.spread = np.where(spread > 0, spread, 1.0)
+        self.raw = [((v - self.shift) / self.spread).astype(np.float32) for v in values]
         self.mask: Tensor | None = None
         if not frames:
             self.x = torch.from_numpy(np.stack(self.raw)).to(device)
@@ -108,6 +108,12 @@ class Scaling:
             torch.from_numpy(np.stack([e[1] for e in each])).float().to(values.device),
             torch.from_numpy(np.stack([e[2] for e in each])).float().to(values.device),
         )
+
+    def whole(self, values: Values, replica: int) -> dict[str, Tensor]:
+        """A replica's `mean` and `scale` of features as extracted `[groups, features]`, float64."""
+        shift, spread = torch.from_numpy(values.shift), torch.from_numpy(values.spread)
+        mean, scale = self.mean[replica].cpu().double(), self.scale[replica].cpu().double()
+        return {"mean": shift + spread * mean, "scale": spread * scale}
 
 
 def batch(values: Values, scaling: Scaling, rows: Tensor) -> tuple[Tensor, Tensor | None]:

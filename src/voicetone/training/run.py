@@ -27,14 +27,19 @@ def train(recipe: Path, overrides: Sequence[str] = ()) -> Path:
     """
     data = read_recipe(recipe, overrides)
     kind = data.get("kind")
-    if kind not in ("tone", "classifier"):
-        raise DataError(f"{recipe}: kind = {kind!r} is unknown; known are: classifier, tone")
+    if kind not in ("tone", "classifier", "aae"):
+        raise DataError(f"{recipe}: kind = {kind!r} is unknown; known are: aae, classifier, tone")
     if kind == "classifier":
         return _classifier(data, recipe, overrides)
     try:
         import torch  # noqa: F401
     except ImportError as error:
         raise MissingExtraError("training", "data,report,train") from error
+    if kind == "aae":
+        from voicetone.training.aae_recipe import AaeRecipe
+        from voicetone.training.aae_run import run_aae
+
+        return run_aae(dataclass_from(AaeRecipe, data, recipe, overrides))
     from voicetone.training.tone_recipe import ToneRecipe
     from voicetone.training.tone_ship import run_tone
 

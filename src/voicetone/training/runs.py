@@ -87,7 +87,11 @@ class RunFolder:
 
     def predictions_path(self, fold: str, seed: int) -> Path:
         """Where the predictions of a fold and seed are."""
-        return self.path / "predictions" / f"{self._files[fold]}-{seed}.parquet"
+        return self.part("predictions", fold, seed, "parquet")
+
+    def part(self, kind: str, fold: str, seed: int, suffix: str) -> Path:
+        """Where something of a fold and seed is: `KIND/FOLD-SEED.SUFFIX`."""
+        return self.path / kind / f"{self._files[fold]}-{seed}.{suffix}"
 
     def keep(self, fold: str, seed: int, table: PredictionTable) -> None:
         """Keep the predictions of a fold and seed."""

@@ -1,0 +1,108 @@
+"""Weights of one autoencoder on disk: safetensors, with all that is needed to use them."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import TypeAdapter
+from torch import Tensor
+
+from voicetone.errors import DataError
+from voicetone.models.aae import Aae, AaeConfig
+from voicetone.models.replicas import Draws
+from voicetone.training.aae_recipe import AaeFeatures
+
+_VERSION = "1"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained autoencoder, as a stack of one replica in evaluation mode."""
+
+    net: Aae
+    """Without discriminators' training: they are as initialised."""
+    config: AaeConfig
+    labels: tuple[tuple[str, ...], ...]
+    """Of each y."""
+    features: AaeFeatures
+    fold: str
+    seed: int
+    mean: Tensor
+    """Normalisation `[groups, features]`: one group where it is the training set's."""
+    scale: Tensor
+
+
+def write_checkpoint(
+    path: Path,
+    state: Mapping[str, Tensor],
+    *,
+    config: AaeConfig,
+    labels: Sequence[Sequence[str]],
+    features: AaeFeatures,
+    fold: str,
+    seed: int,
+) -> None:
+    """Write a replica's weights, whole or not at all."""
+    from safetensors.torch import save_file
+
+    facts = {
+        "version": _VERSION,
+        "config": asdict(config),
+        "labels": labels,
+        "features": asdict(features),
+        "fold": fold,
+        "seed": seed,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{uuid.uuid4().hex}")
+    save_file({k: v.contiguous() for k, v in state.items()}, unfinished, {"aae": json.dumps(facts)})
+    unfinished.replace(path)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read what `write_checkpoint` wrote.
+
+    Raises:
+        DataError: no such file, or none of an autoencoder.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            facts: Any = json.loads((file.metadata() or {})["aae"])
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        config = TypeAdapter(AaeConfig).validate_python(facts["config"])
+        features = TypeAdapter(AaeFeatures).validate_python(facts["features"])
+        mean, scale = state.pop("mean"), state.pop("scale")
+        net = Aae(config, Draws([0]))
+        lacking, unknown = net.load_state_dict(state, strict=False)
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        raise DataError(f"{path}: no weights of an autoencoder ({error})") from error
+    if unknown or any(not key.startswith("discriminators.") for key in lacking):
+        raise DataError(f"{path}: weights of another network; train again")
+    labels = tuple(tuple(str(word) for word in part) for part in facts["labels"])
+    return Checkpoint(
+        net.eval(), config, labels, features, str(facts["fold"]), int(facts["seed"]), mean, scale
+    )
+
+
+def scaled(checkpoint: Checkpoint, values: np.ndarray[Any, Any]) -> Tensor:
+    """Features `[n, features]` as the network takes them `[1, n, features]`.
+
+    Raises:
+        DataError: the network was trained on features normalised per group.
+    """
+    if len(checkpoint.mean) > 1:
+        raise DataError(
+            "this network was trained on features normalised per speaker or corpus, whose "
+            "statistics a stranger does not have; train one with normalise = 'global'"
+        )
+    x = torch.from_numpy(np.asarray(values, dtype=np.float64))
+    return ((x - checkpoint.mean[0].double()) / checkpoint.scale[0].double()).float()[None]
