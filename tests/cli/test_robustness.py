@@ -146,7 +146,7 @@ def test_it_goes_on_and_never_overwrites(
     assert asked == ["pad"] * 15
     kept = (out / "tables" / "clean.parquet").read_bytes()
     for more, what in (
-        (("--seed", 1), "its draws is 0, not 1"),
+        (("--seed", 1), "its seed of draws is 0, not 1"),
         (("--limit", 10), "its manifest is"),
         (("--space", "sentiment"), "its manifest is|its label space is"),
     ):

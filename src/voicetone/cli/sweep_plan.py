@@ -64,8 +64,10 @@ def make_plan(bundle: str, corpus: str, wanted: Wanted) -> tuple[Plan, dict[str,
         "label_rule": manifest.rule,
         "label_space": wanted.space,
         "protocol": _protocol(manifest, spec),
-        "draws": str(wanted.seed),
+        "seed_of_draws": str(wanted.seed),
     }
+    if spec.notice:
+        complain(spec.notice)
     plan = Plan(folder, wanted.space, labels, manifest.utterances, truth, sounds, wanted.seed)
     return plan, facts
 
