@@ -163,7 +163,7 @@ class FrameDecoder(nn.Module):
             h = F.relu(self._normed(block(h), index)).repeat_interleave(factor, dim=2)
         h = self.out(h)
         h = h if self.out_norm is None else self.out_norm(h)
-        return h.view(len(h), replicas, -1, h.shape[2]).permute(1, 0, 3, 2)
+        return torch.as_tensor(h).view(len(h), replicas, -1, h.shape[2]).permute(1, 0, 3, 2)
 
     def _normed(self, h: Tensor, index: int) -> Tensor:
         return torch.as_tensor(self.norms[index](h)) if len(self.norms) else h
