@@ -105,4 +105,6 @@ def scaled(checkpoint: Checkpoint, values: np.ndarray[Any, Any]) -> Tensor:
             "statistics a stranger does not have; train one with normalise = 'global'"
         )
     x = torch.from_numpy(np.asarray(values, dtype=np.float64))
-    return ((x - checkpoint.mean[0].double()) / checkpoint.scale[0].double()).float()[None]
+    x = (x - checkpoint.mean[0].double()) / checkpoint.scale[0].double()
+    limit = checkpoint.features.limit
+    return x.clamp(-limit, limit).float()[None]

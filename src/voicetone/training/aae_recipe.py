@@ -39,6 +39,9 @@ class AaeFeatures:
     """Hear only so many seconds from the start."""
     normalise: Normalisation = "global"
     """`speaker` uses the unlabelled audio of test speakers."""
+    limit: float = Field(default=10.0, gt=0)
+    """Normalised values beyond so many SDs are cut to it: functionals have outliers, and a
+    stranger's can lie thousands of SDs off."""
 
 
 @dataclass(frozen=True, config=_STRICT)

@@ -182,6 +182,7 @@ def _train(
             data.values,
             group,
             system.features.normalise,
+            system.features.limit,
             [u.speaker for u in found.utterances],
             [u.corpus for u in found.utterances],
         )

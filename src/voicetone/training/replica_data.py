@@ -81,6 +81,8 @@ class Scaling:
     mean: Tensor
     """`[R, groups, features]`."""
     scale: Tensor
+    limit: float
+    """Values beyond so many SDs are cut to it."""
 
     @classmethod
     def of(
@@ -88,6 +90,7 @@ class Scaling:
         values: Values,
         jobs: Sequence[Job],
         kind: Normalisation,
+        limit: float,
         speakers: Sequence[str | None],
         corpora: Sequence[str],
     ) -> Scaling:
@@ -107,6 +110,7 @@ class Scaling:
             torch.from_numpy(each[0][0]).to(values.device),
             torch.from_numpy(np.stack([e[1] for e in each])).float().to(values.device),
             torch.from_numpy(np.stack([e[2] for e in each])).float().to(values.device),
+            limit,
         )
 
     def whole(self, values: Values, replica: int) -> dict[str, Tensor]:
@@ -126,10 +130,10 @@ def batch(values: Values, scaling: Scaling, rows: Tensor) -> tuple[Tensor, Tenso
         mean = scaling.mean[replica, scaling.group[rows]]
         scale = scaling.scale[replica, scaling.group[rows]]
     if values.mask is None:
-        return (x - mean) / scale, None
+        return ((x - mean) / scale).clamp_(-scaling.limit, scaling.limit), None
     mask = values.mask[rows]
-    mean, scale = mean.unsqueeze(2), scale.unsqueeze(2)
-    return (x - mean) / scale * mask[..., None], mask
+    x = (x - mean.unsqueeze(2)) / scale.unsqueeze(2)
+    return x.clamp_(-scaling.limit, scaling.limit) * mask[..., None], mask
 
 
 class Stream:

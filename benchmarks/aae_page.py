@@ -1,0 +1,133 @@
+"""The page of the autoencoders' results: tables, and sentences that are computed from the rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Row = dict[str, Any]
+
+ABOUT = """# Adversarial autoencoders
+
+Made by `python benchmarks/aae.py` with the recipes in `recipes/`; each row can be computed again
+from the predictions beside this page: `voicetone evaluate --recompute docs/results/aae.json`.
+What the systems are: [The adversarial autoencoder](../aae.md); what the protocols mean:
+[Protocols](../protocols.md).
+
+- UAR and accuracy of the predictions pooled over folds, mean and SD over seeds. The interval is a
+  95 % bootstrap over speakers; with fewer than five speakers there is none.
+- *Difference*: to the baseline of equal capacity on the same folds, labels and features, in UAR.
+  *t-test*: p of a one-tailed Welch t-test over seeds that the system is better, as in the paper;
+  it says whether other initial weights would give the same, not whether other speakers would.
+  *Bootstrap*: two-sided p of the paired bootstrap over speakers, which does say that.
+- Rates, weights and epochs, which are not published, were chosen on validation speakers.
+- Every sentence of these corpora is spoken in every emotion, so each tested sentence is in
+  training too, spoken by others. Nothing here says how the systems do on words.
+- nEMO has three speakers here: no interval, and a network that trains on one of them and chooses
+  its epoch on another.
+- openSMILE, which makes the features, is for research and education only.
+"""
+
+
+def page(rows: list[Row]) -> str:
+    """The page as Markdown."""
+    lines = [ABOUT, *_reading(rows)]
+    for recipe in dict.fromkeys(r["recipe"] for r in rows):
+        of_recipe = [r for r in rows if r["recipe"] == recipe]
+        lines += [f"## {recipe}", ""]
+        for target in dict.fromkeys(r["target"] for r in of_recipe):
+            chosen = [r for r in of_recipe if r["target"] == target]
+            lines += _table(chosen)
+    return "\n".join(lines)
+
+
+def _table(rows: list[Row]) -> list[str]:
+    first = rows[0]
+    seeds = first["seeds"] if isinstance(first["seeds"], int) else len(first["seeds"])
+    lines = [
+        f"**{first['target']}**: {first['labels']}; {first['protocol']}; {seeds} seeds; the "
+        f"largest class is {100 * first['majority_rate']:.1f} %. {_heard(first)}",
+        "",
+        "| system | UAR % | interval | accuracy % | difference | t-test | bootstrap |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    cautions = []
+    for row in rows:
+        if row["metric"] != "uar":
+            continue
+        wa = next(r for r in rows if r["system"] == row["system"] and r["metric"] == "wa")
+        speakers = row["p"] if row.get("test", "").startswith("paired") else None
+        cells = [
+            row["system"],
+            _mean(row),
+            _interval(row),
+            _mean(wa),
+            "–" if row.get("difference") is None else f"{100 * row['difference']:+.2f}",
+            _p(row.get("p_seeds")),
+            _p(speakers),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+        cautions += [f"- {row['system']}: {text}." for text in row["convergence"]["cautions"]]
+    return [*lines, "", *cautions, *([""] if cautions else [])]
+
+
+def _heard(row: Row) -> str:
+    return f"Features: {row['features'].split(';')[0]}."
+
+
+def _reading(rows: list[Row]) -> list[str]:
+    """Where the autoencoder helps and where not, counted."""
+    judged = [r for r in rows if r["metric"] == "uar" and r.get("difference") is not None]
+    if not judged:
+        return []
+    lines = ["## Reading", ""]
+    for title, chosen in (
+        ("vanilla", [r for r in judged if r["system"].endswith("vanilla")]),
+        ("optimized", [r for r in judged if r["system"].endswith("optimized")]),
+    ):
+        chosen = [r for r in chosen if r["labelled"] == 1 and "ablation" not in r["recipe"]]
+        if not chosen:
+            continue
+        better = [r for r in chosen if r["difference"] > 0]
+        sure = [r for r in better if r.get("p_seeds") is not None and r["p_seeds"] < 0.05]
+        worse = [r for r in chosen if r["difference"] < 0]
+        beyond = [r for r in chosen if _over_speakers(r) is not None and _over_speakers(r) < 0.05]
+        mean = sum(r["difference"] for r in chosen) / len(chosen)
+        lines.append(
+            f"- **{title}** is above its baseline in {len(better)} of {len(chosen)} comparisons "
+            f"(beyond the spread of seeds, p < 0.05, in {len(sure)}) and below it in {len(worse)}; "
+            f"the mean difference is {100 * mean:+.2f} points of UAR. Over speakers "
+            f"{len(beyond)} of the differences, in either direction, {_has(beyond)} p < 0.05."
+        )
+        for row in sure:
+            lines.append(f"    - better: {_named(row)}")
+        for row in beyond:
+            if row["difference"] < 0:
+                lines.append(f"    - worse: {_named(row)}")
+    return [*lines, ""]
+
+
+def _has(rows: list[Row]) -> str:
+    return "has" if len(rows) == 1 else "have"
+
+
+def _named(row: Row) -> str:
+    return (
+        f"{row['recipe']}, {row['target']}: {100 * row['difference']:+.2f} (t-test "
+        f"{_p(row['p_seeds'])}, bootstrap {_p(_over_speakers(row))})"
+    )
+
+
+def _over_speakers(row: Row) -> float | None:
+    return row["p"] if row.get("test", "").startswith("paired") else None
+
+
+def _mean(row: Row) -> str:
+    return f"{100 * row['mean']:.2f}" + ("" if row["sd"] is None else f" ± {100 * row['sd']:.2f}")
+
+
+def _interval(row: Row) -> str:
+    return "–" if row["low"] is None else f"{100 * row['low']:.1f} to {100 * row['high']:.1f}"
+
+
+def _p(value: float | None) -> str:
+    return "–" if value is None else ("< 0.001" if value < 0.001 else f"{value:.3f}")
