@@ -56,12 +56,19 @@ def draw(judgement: Mapping[str, Any], folder: Path) -> list[Path]:
         with rc_context(STYLE):
             figure = Figure(figsize=size)
             painter(figure.subplots(), judgement)
-            for ending, metadata in METADATA.items():
-                path = folder / f"{name}.{ending}"
-                part = path.with_name(f"{name}.part.{ending}")
-                figure.savefig(part, metadata=metadata)
-                part.replace(path)
-                files.append(path)
+            files += save(figure, folder, name)
+    return files
+
+
+def save(figure: Any, folder: Path, name: str) -> list[Path]:
+    """Write a matplotlib figure as `NAME.png` and `NAME.pdf`, each whole or not at all."""
+    files = []
+    for ending, metadata in METADATA.items():
+        path = folder / f"{name}.{ending}"
+        part = path.with_name(f"{name}.part.{ending}")
+        figure.savefig(part, metadata=metadata)
+        part.replace(path)
+        files.append(path)
     return files
 
 
