@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -237,7 +237,8 @@ class FileResult:
     """The analysis of one recording.
 
     `flags`: `short` (under 1 s), `silent` (nothing but zeros), `clipped`, each said of the
-    file when it holds for any analysed channel.
+    file when it holds for any analysed channel. `speech_from` says whether the model heard where
+    speech is, or it was estimated from the energy.
     """
 
     file: str
@@ -245,6 +246,7 @@ class FileResult:
     model: str
     flags: tuple[str, ...]
     channels: tuple[ChannelResult, ...]
+    speech_from: Literal["model", "energy"] = "model"
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of `voicetone analyze --json`."""
@@ -254,6 +256,7 @@ class FileResult:
             "model": self.model,
             "flags": list(self.flags),
             "channels": [_channel_dict(c) for c in self.channels],
+            "speech_from": self.speech_from,
         }
 
     @staticmethod
@@ -265,6 +268,7 @@ class FileResult:
             model=data["model"],
             flags=tuple(data["flags"]),
             channels=tuple(_channel_from(c) for c in data["channels"]),
+            speech_from=data.get("speech_from", "model"),
         )
 
 

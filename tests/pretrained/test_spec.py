@@ -44,7 +44,7 @@ def _set(*keys: Any, value: Any) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (_set("format", value=2), "format '2' is unknown .* update voicetone"),
+        (_set("format", value=3), "format '3' is unknown .* update voicetone"),
         (_set("format", value=True), "format 'True' is unknown"),
         (_set("name", value="../tone"), "name"),
         (_set("version", value=1), "version"),

@@ -313,6 +313,7 @@ def _model(settings: Settings, *, load_now: bool) -> Model:
     folder = find(settings.model)
     predictor = load(folder, threads=settings.threads) if load_now else None
     spec = verify(folder) if predictor is None else predictor.spec
+    spec.require_extras()  # once, and not by every process for every file
     digest = hashlib.sha256(spec.model_dump_json().encode()).hexdigest()
     return Model(spec, digest, predictor)
 

@@ -109,7 +109,9 @@ def _describe(spec: BundleSpec, folder: Path) -> Iterator[str]:
         "created": spec.created,
         "licence": spec.licence,
         "sentiment": ", ".join(spec.label_spaces.sentiment),
-        "emotion": ", ".join(spec.label_spaces.emotion),
+        "emotion": ", ".join(spec.label_spaces.emotion) or "none",
+        "hears": spec.hears,
+        "speech": "from the model" if spec.speech_from == "model" else "estimated from energy",
         "windows": f"{spec.window_seconds:g} s every {spec.hop_seconds:g} s at "
         f"{spec.sample_rate} Hz",
         "parameters": f"{spec.parameters:,}",

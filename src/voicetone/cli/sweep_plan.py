@@ -47,6 +47,7 @@ def make_plan(bundle: str, corpus: str, wanted: Wanted) -> tuple[Plan, dict[str,
 
     folder = find(bundle)
     spec = verify(folder)
+    spec.require_extras()
     sounds = {
         **_noises(wanted),
         "music": _sounds(wanted.music),

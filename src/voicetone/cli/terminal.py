@@ -7,7 +7,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from voicetone.audio.find import display
 from voicetone.cli.tracks import display_name, top
-from voicetone.evaluation.call_words import newest_parts, turning_points
+from voicetone.evaluation.call_words import newest_parts, turning_points, verdict
 from voicetone.types import ChannelResult, FileResult, Overall, Scores
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def summary(results: Iterable[FileResult], stream: IO[str]) -> str:
                 table.add_row(
                     Text(display(result.file)),
                     Text(display(display_name(channel))),
-                    _verdict(channel.overall),
+                    _verdict(channel),
                     clock(channel.overall.speech_seconds),
                     ", ".join(channel.flags),
                 )
@@ -111,10 +111,10 @@ def _channel_table(
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     overall = channel.overall
-    verdict = _verdict(overall)
+    tone = _verdict(channel)
     if overall.confidence is not None and width >= 60:
-        verdict.append("  ").append_text(_bar(overall))
-    table.add_row("overall", verdict)
+        tone.append("  ").append_text(_bar(overall))
+    table.add_row("overall", tone)
     if overall.sentiment:
         table.add_row("sentiment", _scores(overall.sentiment))
     if overall.emotion:
@@ -131,11 +131,12 @@ def _channel_table(
     return table
 
 
-def _verdict(overall: Overall) -> Text:
+def _verdict(channel: ChannelResult) -> Text:
     from rich.text import Text
 
+    overall = channel.overall
     if overall.sentiment is None:
-        return Text("no speech", style="dim")
+        return Text(verdict(channel), style="dim")
     percent = "" if overall.confidence is None else f" {overall.confidence:.0%}"
     if overall.label is None:
         return Text(f"not sure ({top(overall.sentiment)}{percent})", style="yellow")

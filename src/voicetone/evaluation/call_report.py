@@ -144,7 +144,7 @@ def _lane(result: FileResult, index: int, peaks: Floats, duration: float, sure_f
     return Lane(
         index=index,
         title=title_of(channel, sole),
-        verdict=verdict(overall),
+        verdict=verdict(channel),
         label=overall.label,
         confidence=overall.confidence,
         sentiment=_ordered(overall.sentiment),

@@ -9,11 +9,12 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from voicetone.types import SENTIMENTS, ChannelResult, FileResult, Overall, Scores, Window
+from voicetone.types import SENTIMENTS, ChannelResult, FileResult, Scores, Window
 
 MIN_SPEECH = 5.0  # s of speech in a stretch: less is a passing impression, no change of tone
 PENALTY = 0.6  # times log(windows): how much clearer a change must make the picture to count
 ROLES = ("agent", "caller", "client", "customer", "employee", "operator")
+UNJUDGED = "There is speech, but the model gave no answer for it."
 _TURNS = {"positive": "turns positive", "neutral": "turns neutral", "negative": "turns negative"}
 
 
@@ -142,7 +143,7 @@ def how_it_went(channel: ChannelResult, sure_from: float = 0.0, subject: str | N
     who = who[:1].upper() + who[1:]
     found = stretches(channel, sure_from)
     if not found:
-        return "No speech was heard."
+        return UNJUDGED if channel.speech else "No speech was heard."
     known = _known(found)
     if not known:
         return f"{who} stays unclear: no sentiment is probable enough to be named."
@@ -172,13 +173,23 @@ def cautions(result: FileResult) -> list[str]:
             f"The recording lasts {result.duration:.2f} s: under a second is too little to judge a "
             "tone by, so its scores say next to nothing."
         )
+    if result.speech_from == "energy":
+        found.append(
+            "Where there is speech was estimated from the energy of the sound alone: noise and "
+            "music can pass for it."
+        )
     sole = len(result.channels) == 1
     for channel in result.channels:
         who = "The recording" if sole else title_of(channel, sole)
         if "silent" in channel.flags:
             found.append(f"{who} is silent: it holds nothing but zeros.")
         elif channel.overall.sentiment is None:
-            found.append(f"{who} holds no speech, so it has no tone.")
+            if channel.speech:
+                found.append(
+                    f"{who} holds speech, but the model gave no answer, as for less than a second."
+                )
+            else:
+                found.append(f"{who} holds no speech, so it has no tone.")
         if "clipped" in channel.flags:
             found.append(
                 f"{who} is clipped: it was recorded too loud, and the distortion can pass for a "
@@ -189,11 +200,14 @@ def cautions(result: FileResult) -> list[str]:
     return found
 
 
-def verdict(overall: Overall) -> str:
-    """The overall tone: its label, `don't know` in doubt, `no speech` where there was none."""
-    if overall.label is not None:
-        return overall.label
-    return "no speech" if overall.sentiment is None else "don't know"
+def verdict(channel: ChannelResult) -> str:
+    """The overall tone: its label, `don't know` in doubt, `no speech` where there was none, and
+    `no answer` where there was some that the model could not judge."""
+    if channel.overall.label is not None:
+        return channel.overall.label
+    if channel.overall.sentiment is not None:
+        return "don't know"
+    return "no answer" if channel.speech else "no speech"
 
 
 def title_of(channel: ChannelResult, sole: bool) -> str:

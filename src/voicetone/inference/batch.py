@@ -51,7 +51,7 @@ class Output:
         frames: `[n, E]`.
         speech: probability `[n]`.
         state: after it, `[S]`.
-        scores: probabilities `[windows, labels]` per label space.
+        scores: probabilities `[windows, labels]` per label space; NaN where there is no answer.
     """
 
     frames: Floats
@@ -85,7 +85,7 @@ def run_jobs(predictor: Predictor, jobs: Sequence[Job]) -> list[Output]:
 
 
 def _encode(predictor: Predictor, jobs: Sequence[Job]) -> list[_Encoded]:
-    context, width = predictor.spec.spectral.context, predictor.spec.embedding_size
+    context, _, width = predictor.spec.shapes
     by_size: dict[int, list[int]] = defaultdict(list)
     done: dict[int, _Encoded] = {}
     for index, job in enumerate(jobs):
@@ -110,12 +110,12 @@ def _classify(
     predictor: Predictor, jobs: Sequence[Job], encoded: Sequence[_Encoded]
 ) -> list[dict[str, Floats]]:
     """Scores of each job's windows, `[windows, labels]` per label space."""
-    spec = predictor.spec
+    width = predictor.spec.shapes.frame
     places = [(index, place) for index, job in enumerate(jobs) for place in job.windows]
     found: dict[str, list[Floats]] = defaultdict(list)
     for at in range(0, len(places), MAX_CLASSIFIED):
         group = places[at : at + MAX_CLASSIFIED]
-        frames = np.zeros((len(group), WINDOW_FRAMES, spec.embedding_size), dtype=np.float32)
+        frames = np.zeros((len(group), WINDOW_FRAMES, width), dtype=np.float32)
         weight = np.zeros((len(group), WINDOW_FRAMES), dtype=np.float32)
         for row, (index, place) in enumerate(group):
             count = place.last - place.first

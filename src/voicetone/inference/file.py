@@ -89,6 +89,7 @@ def analyze(
         model=predictor.spec.id,
         flags=tuple(flag for flag in ("short", "silent", "clipped") if flag in said),
         channels=found,
+        speech_from=predictor.spec.speech_from,
     )
 
 

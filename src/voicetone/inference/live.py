@@ -114,7 +114,7 @@ class LiveSession:
         self._rows = None if len(choice.channels) == channels else rows_of(choice.channels)
         self._resampler = StreamResampler(sample_rate, len(choice.channels))
         self._streams = [_Stream(channel, spec) for channel in choice.channels]
-        self._context = spec.spectral.context
+        self._context = spec.shapes.context
         self._waiting = [np.zeros((len(self.channels), self._context), dtype=np.float32)]
         self._available = 0  # samples that wait, without the context
         self._chunks = 0  # handed out in jobs
@@ -346,8 +346,8 @@ class _Stream:
         self.tone = Tone(self._sentiment, self._emotion, spec.dont_know.sentiment)
         self._activity = Activity(spec.speech)
         self._turns = Turns()
-        self._state = np.zeros(spec.state_size, dtype=np.float32)
-        self._history = np.zeros((0, spec.embedding_size), dtype=np.float32)
+        self._state = np.zeros(spec.shapes.state, dtype=np.float32)
+        self._history = np.zeros((0, spec.shapes.frame), dtype=np.float32)
         self._active = np.zeros(0)  # seconds of active speech in each of the newest frames
         self._frames = 0
 
@@ -413,13 +413,15 @@ class _Stream:
         known = self._frames - len(self._active)
         active = self._active[place.first - known : place.last - known]
         speech = bool(active.any())
+        # A model may have no answer for a window: then there are no scores, as without speech.
+        told = speech and not np.isnan(output.scores["sentiment"][row]).any()
         window = Window(
             start=place.start_seconds,
             end=place.end_seconds,
             speech=speech,
             speech_seconds=float(active[place.newest - place.first :].sum()),
-            sentiment=self._scores("sentiment", row, output) if speech else None,
-            emotion=self._scores("emotion", row, output) if speech else None,
+            sentiment=self._scores("sentiment", row, output) if told else None,
+            emotion=self._scores("emotion", row, output) if told else None,
         )
         events: list[Event] = [WindowEvent(self.channel, window)]
         current = self.tone.add(window)

@@ -7,27 +7,33 @@ can change in between.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from voicetone.errors import BundleError
 from voicetone.pretrained.graph import has_external_data
-from voicetone.pretrained.predictor import OnnxPredictor
+from voicetone.pretrained.predictor import OnnxPredictor, Predictor
 from voicetone.pretrained.spec import (
     MAX_FILE_BYTES,
     MAX_SPEC_BYTES,
     SPEC_NAME,
     BundleSpec,
+    StreamSpec,
+    WindowSpec,
     parse_spec,
 )
+from voicetone.pretrained.window_predictor import WindowPredictor
 
 DEFAULT = "tone-small"
 GROUP = "voicetone.bundles"
 _AGAIN = "get the bundle again"
 
 
-def load(name_or_path: str | Path | None = None, threads: int = 1) -> OnnxPredictor:
+def load(name_or_path: str | Path | None = None, threads: int = 1) -> Predictor:
     """A model, ready to run on the CPU.
 
     Args:
@@ -37,13 +43,11 @@ def load(name_or_path: str | Path | None = None, threads: int = 1) -> OnnxPredic
 
     Raises:
         BundleError: no such bundle, or one that is damaged, tampered with or of another format.
+        MissingExtraError: its features need an extra that is not installed.
     """
-    folder = find(name_or_path)
-    spec, files = _read_all(folder)
-    try:
-        return OnnxPredictor(spec, files[spec.graphs.encoder], files[spec.graphs.head], threads)
-    except BundleError as error:
-        raise BundleError(f"{folder}: {error}") from error
+    predictor = _open(find(name_or_path), threads)
+    predictor.spec.require_extras()
+    return predictor
 
 
 def verify(path: str | Path) -> BundleSpec:
@@ -52,7 +56,55 @@ def verify(path: str | Path) -> BundleSpec:
     Raises:
         BundleError: what is wrong with the bundle.
     """
-    return load(path).spec
+    return _open(find(path), 1).spec
+
+
+def assemble(spec: BundleSpec, files: Mapping[str, bytes], threads: int = 1) -> Predictor:
+    """The predictor of a bundle whose files are in memory.
+
+    Raises:
+        BundleError: graphs that don't load or don't fit the specification.
+    """
+    graphs = [files[name] for name in spec.graph_names]
+    if isinstance(spec, WindowSpec):
+        return WindowPredictor(spec, graphs[0], threads)
+    assert isinstance(spec, StreamSpec)
+    return OnnxPredictor(spec, graphs[0], graphs[1], threads)
+
+
+def write(folder: Path, spec: Mapping[str, Any], graphs: Mapping[str, bytes]) -> Path:
+    """Write a bundle: its graphs, and its `bundle.json` with their hashes.
+
+    Args:
+        folder: where to; made if missing.
+        spec: the content of `bundle.json` but for `files`.
+        graphs: file name → bytes.
+
+    Raises:
+        BundleError: a content that a bundle can't hold; then nothing is written.
+    """
+    text, _ = described(folder, spec, graphs)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in graphs.items():
+        (folder / name).write_bytes(data)
+    (folder / SPEC_NAME).write_text(text + "\n", encoding="utf-8")
+    return folder
+
+
+def described(
+    folder: Path, spec: Mapping[str, Any], graphs: Mapping[str, bytes]
+) -> tuple[str, BundleSpec]:
+    """The text of `bundle.json` with the hashes of the graphs, and what it says.
+
+    Raises:
+        BundleError: a content that a bundle can't hold.
+    """
+    files = {
+        name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        for name, data in graphs.items()
+    }
+    text = json.dumps({**spec, "files": files}, indent=1, ensure_ascii=False)
+    return text, parse_spec(text.encode(), folder / SPEC_NAME)
 
 
 def installed() -> dict[str, Path]:
@@ -118,6 +170,14 @@ def _folder(path: Path) -> Path:
     return path
 
 
+def _open(folder: Path, threads: int) -> Predictor:
+    spec, files = _read_all(folder)
+    try:
+        return assemble(spec, files, threads)
+    except BundleError as error:
+        raise BundleError(f"{folder}: {error}") from error
+
+
 def _read_all(folder: Path) -> tuple[BundleSpec, dict[str, bytes]]:
     spec_path = folder / SPEC_NAME
     spec = parse_spec(_read(folder, SPEC_NAME, MAX_SPEC_BYTES), spec_path)
@@ -135,7 +195,7 @@ def _read_all(folder: Path) -> tuple[BundleSpec, dict[str, bytes]]:
                 f"damaged or tampered with, {_AGAIN}"
             )
         files[name] = data
-    for name in (spec.graphs.encoder, spec.graphs.head):
+    for name in spec.graph_names:
         _check_graph(folder / name, files[name])
     return spec, files
 

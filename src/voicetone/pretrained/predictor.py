@@ -11,17 +11,17 @@ from voicetone.audio.units import FEATURE_HOP
 from voicetone.errors import BundleError
 from voicetone.features.spectral import spectral_features
 from voicetone.pretrained.runtime import open_graph, run_graph
-from voicetone.pretrained.spec import BundleSpec
+from voicetone.pretrained.spec import BundleSpec, StreamSpec
 from voicetone.types import Floats
 
-_SPACES: tuple[Literal["sentiment"], Literal["emotion"]] = ("sentiment", "emotion")
+SPACES: tuple[Literal["sentiment"], Literal["emotion"]] = ("sentiment", "emotion")
 
 
 @runtime_checkable
 class Predictor(Protocol):
     """A model as inference sees it. It keeps nothing between calls: state goes in and comes out.
 
-    `F` is `spec.spectral.size`, `S` is `spec.state_size`, `E` is `spec.embedding_size`.
+    `context`, `S` and `E` are `spec.shapes`; `F` is its own affair.
     """
 
     @property
@@ -35,11 +35,14 @@ class Predictor(Protocol):
         """Features `[B, 2 n, F]`, state `[B, S]` → frames `[B, n, E]`, speech `[B, n]`, state."""
 
     def classify(self, frames: Floats, weight: Floats) -> Mapping[str, Floats]:
-        """Frames `[B, n, E]`, weight `[B, n]` → probabilities `[B, labels]` per label space."""
+        """Frames `[B, n, E]`, weight `[B, n]` → probabilities `[B, labels]` per label space.
+
+        A row of NaN says that the model has no answer for that window.
+        """
 
 
 class OnnxPredictor:
-    """A bundle's two graphs in ONNX Runtime. Safe to share between threads.
+    """The two graphs of a bundle of format 1 in ONNX Runtime. Safe to share between threads.
 
     Args:
         spec: the bundle's specification.
@@ -52,24 +55,24 @@ class OnnxPredictor:
             bundle with this specification.
     """
 
-    def __init__(self, spec: BundleSpec, encoder: bytes, head: bytes, threads: int = 1) -> None:
+    def __init__(self, spec: StreamSpec, encoder: bytes, head: bytes, threads: int = 1) -> None:
         self._spec = spec
         self._config = spec.spectral
-        self._encoder = _opened(encoder, spec.graphs.encoder, threads)
-        self._head = _opened(head, spec.graphs.head, threads)
+        self._encoder = opened(encoder, spec.graphs.encoder, threads)
+        self._head = opened(head, spec.graphs.head, threads)
         self._temperature: dict[str, float] = {
             "sentiment": spec.temperature.sentiment,
             "emotion": spec.temperature.emotion,
         }
         size, state, width = self._config.size, spec.state_size, spec.embedding_size
-        labels: dict[str, int] = {name: len(spec.space(name).labels) for name in _SPACES}
-        _check_ports(
+        labels: dict[str, int] = {name: len(spec.space(name).labels) for name in SPACES}
+        check_ports(
             self._encoder,
             spec.graphs.encoder,
             {"features": (None, None, size), "state": (None, state)},
             {"frames": (None, None, width), "speech": (None, None), "state_out": (None, state)},
         )
-        _check_ports(
+        check_ports(
             self._head,
             spec.graphs.head,
             {"frames": (None, None, width), "weight": (None, None)},
@@ -78,7 +81,7 @@ class OnnxPredictor:
         self._try_out(labels)
 
     @property
-    def spec(self) -> BundleSpec:
+    def spec(self) -> StreamSpec:
         """What the model is."""
         return self._spec
 
@@ -97,7 +100,7 @@ class OnnxPredictor:
             {"features": features, "state": state},
             ["frames", "speech", "state_out"],
         )
-        _check_finite(speech, self._spec.graphs.encoder)
+        check_finite(speech, self._spec.graphs.encoder)
         return frames, speech, state_out
 
     def classify(self, frames: Floats, weight: Floats) -> Mapping[str, Floats]:
@@ -106,12 +109,12 @@ class OnnxPredictor:
         Raises:
             BundleError: the graph fails or gives something other than numbers.
         """
-        logits = run_graph(self._head, {"frames": frames, "weight": weight}, list(_SPACES))
+        logits = run_graph(self._head, {"frames": frames, "weight": weight}, list(SPACES))
         for values in logits:
-            _check_finite(values, self._spec.graphs.head)
+            check_finite(values, self._spec.graphs.head)
         return {
             name: softmax(values / np.float32(self._temperature[name]))
-            for name, values in zip(_SPACES, logits, strict=True)
+            for name, values in zip(SPACES, logits, strict=True)
         }
 
     def _try_out(self, labels: Mapping[str, int]) -> None:
@@ -126,7 +129,7 @@ class OnnxPredictor:
             "frames": (frames, (1, count, self._spec.embedding_size)),
             "speech": (speech, (1, count)),
             "state_out": (after, (1, self._spec.state_size)),
-            **{name: (scores[name], (1, labels[name])) for name in _SPACES},
+            **{name: (scores[name], (1, labels[name])) for name in SPACES},
         }
         for name, (value, shape) in wanted.items():
             if value.shape != shape:
@@ -142,14 +145,14 @@ def softmax(logits: Floats) -> Floats:
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True), dtype=np.float32)
 
 
-def _opened(data: bytes, name: str, threads: int) -> Any:
+def opened(data: bytes, name: str, threads: int) -> Any:
     try:
         return open_graph(data, threads)
     except BundleError as error:
         raise BundleError(f"{name}: {error}") from error
 
 
-def _check_ports(
+def check_ports(
     session: Any,
     name: str,
     inputs: Mapping[str, tuple[int | None, ...]],
@@ -185,6 +188,6 @@ def _check_shape(
         raise BundleError(f"{graph}: {port} has the shape {found}, the bundle needs {shape}")
 
 
-def _check_finite(values: Floats, graph: str) -> None:
+def check_finite(values: Floats, graph: str) -> None:
     if not np.isfinite(values).all():
         raise BundleError(f"{graph} gave NaN or infinite values: the bundle is damaged")

@@ -1,10 +1,16 @@
-"""What `bundle.json` may say. Strict and bounded, because a bundle may come from anywhere."""
+"""What `bundle.json` may say. Strict and bounded, because a bundle may come from anywhere.
+
+There are two kinds. Of format 1 are networks that hear a stream frame by frame, from spectral
+features; of format 2 those that hear a whole window at once, from features of all of it, as
+openSMILE's functionals.
+"""
 
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
     BaseModel,
@@ -18,10 +24,11 @@ from pydantic import (
 
 from voicetone.audio.units import FRAME, HOP_SECONDS, SAMPLE_RATE, WINDOW_SECONDS
 from voicetone.errors import BundleError
+from voicetone.features.sets import OPENSMILE, SETS, FeatureConfig, extractor
 from voicetone.features.spectral import SpectralConfig
-from voicetone.types import SENTIMENTS, LabelSpace
+from voicetone.types import EMOTION_TO_SENTIMENT, SENTIMENTS, LabelSpace
 
-FORMAT = 1
+STREAM, WINDOW = 1, 2
 SPEC_NAME = "bundle.json"
 MAX_SPEC_BYTES = 1 << 20
 MAX_FILE_BYTES = 64 << 20
@@ -32,7 +39,8 @@ MAX_WIDTH = 1 << 16  # values in a state or in the embedding of a frame
 Line = Annotated[str, Field(max_length=1000, pattern=r"^[^\r\n]*$")]
 PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Labels = Annotated[list[PlainName], Field(min_length=1, max_length=MAX_LABELS)]
+Labels = Annotated[list[PlainName], Field(max_length=MAX_LABELS)]
+Space = Literal["sentiment", "emotion"]
 Temperature = Annotated[float, Field(ge=0.01, le=100.0)]
 Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
 
@@ -46,6 +54,7 @@ class LabelSpaces(_Part):
 
     sentiment: Labels
     emotion: Labels
+    """Empty where the network names none, which only format 2 may."""
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
@@ -61,6 +70,43 @@ class Graphs(_Part):
 
     encoder: PlainName
     head: PlainName
+
+
+class WindowGraph(_Part):
+    """File name of the one network."""
+
+    classifier: PlainName
+
+
+class WindowFeatures(_Part):
+    """What a network of format 2 hears of a window: a feature set of `voicetone features`."""
+
+    name: PlainName
+    cut_seconds: Annotated[float, Field(gt=0.0)] | None
+    """Only so many seconds from the window's start."""
+    size: Width
+    """Values of the vector, or of each frame."""
+    frames: Annotated[int, Field(ge=0, le=MAX_WIDTH)]
+    """0 for functionals; else so many frames, by zeros at the end or the cut to the middle."""
+    step: Annotated[int, Field(ge=1, le=1000)]
+    """So many frames of 10 ms are one, their mean."""
+    opensmile: Line | None
+    """The version that the network was trained with; null for sets that are not openSMILE's."""
+
+    @property
+    def config(self) -> FeatureConfig:
+        """The set as `voicetone.features` takes it."""
+        return FeatureConfig(
+            self.name, "frames" if self.frames else "functionals", self.cut_seconds
+        )
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.name not in SETS:
+            raise ValueError(f"name is none of {', '.join(SETS)}")
+        if (self.opensmile is None) == (self.name in OPENSMILE):
+            raise ValueError("opensmile must be the version for openSMILE's sets, else null")
+        return self
 
 
 class Temperatures(_Part):
@@ -105,10 +151,18 @@ class FileDigest(_Part):
     bytes: Annotated[int, Field(ge=1, le=MAX_FILE_BYTES)]
 
 
-class BundleSpec(_Part):
-    """The whole of `bundle.json`."""
+class Shapes(NamedTuple):
+    """What a session keeps per stream for a predictor, in numbers of float32 values."""
 
-    format: Literal[1]
+    context: int
+    """Samples to the left of a job's own."""
+    state: int
+    frame: int
+
+
+class BundleSpec(_Part):
+    """What every `bundle.json` says."""
+
     name: PlainName
     version: PlainName
     created: Line
@@ -117,10 +171,6 @@ class BundleSpec(_Part):
     window_seconds: float
     hop_seconds: float
     frame_samples: int
-    features: dict[str, int | float]
-    state_size: Width
-    embedding_size: Width
-    graphs: Graphs
     temperature: Temperatures
     speech: SpeechRule
     dont_know: DontKnow
@@ -134,6 +184,69 @@ class BundleSpec(_Part):
     metrics: dict[str, JsonValue]
     files: Annotated[dict[PlainName, FileDigest], Field(max_length=MAX_FILES)]
 
+    @model_validator(mode="after")
+    def _as_this_version_works(self) -> Self:
+        fixed = {
+            "sample_rate": SAMPLE_RATE,
+            "window_seconds": WINDOW_SECONDS,
+            "hop_seconds": HOP_SECONDS,
+            "frame_samples": FRAME,
+        }
+        for key, value in fixed.items():
+            if getattr(self, key) != value:
+                raise ValueError(f"{key} must be {value:g}")
+        for name in self.graph_names:
+            if name not in self.files:
+                raise ValueError(f"files has no hash for {name}")
+        return self
+
+    @property
+    @abstractmethod
+    def graph_names(self) -> tuple[str, ...]:
+        """The files that are graphs."""
+
+    @property
+    @abstractmethod
+    def shapes(self) -> Shapes:
+        """What a session keeps per stream."""
+
+    @property
+    @abstractmethod
+    def hears(self) -> str:
+        """The features, in words."""
+
+    @property
+    @abstractmethod
+    def speech_from(self) -> Literal["model", "energy"]:
+        """What says where speech is."""
+
+    def require_extras(self) -> None:
+        """Make sure that all is installed that running it takes, as it was in training.
+
+        Raises:
+            MissingExtraError: openSMILE is not installed.
+            BundleError: it is of another version.
+        """
+
+    @property
+    def id(self) -> str:
+        """Name and version, as results carry it."""
+        return f"{self.name} {self.version}"
+
+    def space(self, name: Space) -> LabelSpace:
+        """One label space."""
+        return LabelSpace(name, tuple(getattr(self.label_spaces, name)))
+
+
+class StreamSpec(BundleSpec):
+    """Format 1: an encoder of frames with speech presence, and a head over a window of them."""
+
+    format: Literal[1]
+    features: dict[str, int | float]
+    state_size: Width
+    embedding_size: Width
+    graphs: Graphs
+
     @field_validator("features")
     @classmethod
     def _known_features(cls, value: dict[str, int | float]) -> dict[str, int | float]:
@@ -146,35 +259,94 @@ class BundleSpec(_Part):
             raise ValueError(str(error)) from error
         return value
 
-    @model_validator(mode="after")
-    def _as_this_version_works(self) -> Self:
-        fixed = {
-            "sample_rate": SAMPLE_RATE,
-            "window_seconds": WINDOW_SECONDS,
-            "hop_seconds": HOP_SECONDS,
-            "frame_samples": FRAME,
-        }
-        for key, value in fixed.items():
-            if getattr(self, key) != value:
-                raise ValueError(f"{key} must be {value:g}")
-        for name in (self.graphs.encoder, self.graphs.head):
-            if name not in self.files:
-                raise ValueError(f"files has no hash for {name}")
-        return self
+    @field_validator("label_spaces")
+    @classmethod
+    def _both_spaces(cls, value: LabelSpaces) -> LabelSpaces:
+        if not value.emotion:
+            raise ValueError("label_spaces.emotion has no labels")
+        return value
 
     @property
-    def id(self) -> str:
-        """Name and version, as results carry it."""
-        return f"{self.name} {self.version}"
+    def graph_names(self) -> tuple[str, ...]:
+        """Encoder and head."""
+        return self.graphs.encoder, self.graphs.head
+
+    @property
+    def shapes(self) -> Shapes:
+        """What a session keeps per stream."""
+        return Shapes(self.spectral.context, self.state_size, self.embedding_size)
+
+    @property
+    def hears(self) -> str:
+        """The features, in words."""
+        return f"{self.spectral.mels} log-mel energies and {self.spectral.lags} pitch values"
+
+    @property
+    def speech_from(self) -> Literal["model", "energy"]:
+        """The encoder gives speech presence."""
+        return "model"
 
     @property
     def spectral(self) -> SpectralConfig:
         """The settings of the features."""
         return SpectralConfig.from_dict(self.features)
 
-    def space(self, name: Literal["sentiment", "emotion"]) -> LabelSpace:
-        """One label space."""
-        return LabelSpace(name, tuple(getattr(self.label_spaces, name)))
+
+class WindowSpec(BundleSpec):
+    """Format 2: one network over the features of a whole window. Speech presence is energy's.
+
+    It has no place for anything about a speaker: what is not listed here is refused.
+    """
+
+    format: Literal[2]
+    features: WindowFeatures
+    graphs: WindowGraph
+    heads: Annotated[list[Space], Field(min_length=1, max_length=2)]
+    """What the network gives. Without `sentiment`, that is the sum over its emotions."""
+
+    @model_validator(mode="after")
+    def _heads_have_labels(self) -> Self:
+        if len(set(self.heads)) < len(self.heads):
+            raise ValueError("a head is listed twice")
+        emotions = self.label_spaces.emotion
+        if ("emotion" in self.heads) != bool(emotions):
+            raise ValueError("label_spaces.emotion must have labels if heads has emotion, else not")
+        if "sentiment" not in self.heads and not set(emotions) & set(EMOTION_TO_SENTIMENT):
+            raise ValueError("no emotion has a sentiment, and heads has none either")
+        return self
+
+    @property
+    def graph_names(self) -> tuple[str, ...]:
+        """The classifier."""
+        return (self.graphs.classifier,)
+
+    @property
+    def shapes(self) -> Shapes:
+        """Frames are the samples themselves; the state is the floor of the energy."""
+        return Shapes(0, 1, FRAME)
+
+    @property
+    def hears(self) -> str:
+        """The features, in words."""
+        said = f"{self.features.config} of each window"
+        if self.features.opensmile is None:
+            return said
+        return f"{said}, by openSMILE {self.features.opensmile} (for research and education only)"
+
+    @property
+    def speech_from(self) -> Literal["model", "energy"]:
+        """The network does not say where speech is."""
+        return "energy"
+
+    def require_extras(self) -> None:
+        """See the base; features of another openSMILE are not those that the network learnt."""
+        found = extractor(self.features.config).settings.get("opensmile")
+        trained = self.features.opensmile
+        if trained is not None and str(found).split(".")[:2] != trained.split(".")[:2]:
+            raise BundleError(
+                f"{self.id}: openSMILE {found} is installed and it was trained with {trained}, "
+                f"whose features may differ: pip install opensmile=={trained}"
+            )
 
 
 def parse_spec(data: bytes, where: Path) -> BundleSpec:
@@ -190,13 +362,16 @@ def parse_spec(data: bytes, where: Path) -> BundleSpec:
         raise BundleError(f"{where}: not readable as JSON ({_line(error)}): {_AGAIN}") from error
     if not isinstance(content, dict) or "format" not in content:
         raise BundleError(f"{where}: not a voicetone bundle (no format number): {_AGAIN}")
-    if (number := content["format"]) != FORMAT or isinstance(number, bool):
+    number = content["format"]
+    if isinstance(number, bool) or number not in (STREAM, WINDOW):
         raise BundleError(
             f"{where}: bundle format {str(number)[:20]!r} is unknown to this version of voicetone, "
-            f"which reads format {FORMAT}: update voicetone or take a bundle made for it"
+            f"which reads formats {STREAM} and {WINDOW}: update voicetone or take a bundle made "
+            "for it"
         )
     try:
-        return BundleSpec.model_validate_json(data)
+        kind = StreamSpec if number == STREAM else WindowSpec
+        return kind.model_validate_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the whole"

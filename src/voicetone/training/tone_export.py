@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -16,7 +14,8 @@ from torch import Tensor, nn
 from voicetone.audio.units import FRAME, HOP_SECONDS, SAMPLE_RATE, WINDOW_FRAMES, WINDOW_SECONDS
 from voicetone.features.spectral import SpectralConfig
 from voicetone.models.tone import ToneConfig, ToneNet
-from voicetone.pretrained.spec import FORMAT, SPEC_NAME, parse_spec
+from voicetone.pretrained import bundle
+from voicetone.pretrained.spec import STREAM
 from voicetone.types import SENTIMENTS
 
 _OPSET = 17
@@ -40,13 +39,13 @@ def graphs(net: ToneNet) -> dict[str, bytes]:
     frames, weight = torch.zeros(2, WINDOW_FRAMES, config.width + 1), torch.ones(2, WINDOW_FRAMES)
     free = {0: "batch", 1: "time"}
     return {
-        "encoder.onnx": _exported(
+        "encoder.onnx": exported(
             net.encoder,
             (features, state),
             {"features": free, "state": {0: "batch"}},
             {"frames": free, "speech": free, "state_out": {0: "batch"}},
         ),
-        "head.onnx": _exported(
+        "head.onnx": exported(
             _Pooled(net),
             (frames, weight),
             {"frames": free, "weight": free},
@@ -55,12 +54,20 @@ def graphs(net: ToneNet) -> dict[str, bytes]:
     }
 
 
-def _exported(
+def exported(
     module: nn.Module,
     inputs: tuple[Tensor, ...],
     input_axes: Mapping[str, Mapping[int, str]],
     output_axes: Mapping[str, Mapping[int, str]],
 ) -> bytes:
+    """A module in evaluation mode as the bytes of an ONNX graph.
+
+    Args:
+        module: the network.
+        inputs: examples of what it takes.
+        input_axes: name of each input, and of its axes whose length is free.
+        output_axes: the same of the outputs.
+    """
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # The exporter by tracing is deprecated, but quick, and exact here: no data-dependent flow.
         warnings.simplefilter("ignore")
@@ -113,13 +120,9 @@ def write_bundle(
     Raises:
         BundleError: a fact that a bundle can't hold.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    files = graphs(net.eval())
-    for name, data in files.items():
-        (folder / name).write_bytes(data)
     config = net.config
     spec = {
-        "format": FORMAT,
+        "format": STREAM,
         "label_spaces": {"sentiment": list(SENTIMENTS), "emotion": list(emotions)},
         "sample_rate": SAMPLE_RATE,
         "window_seconds": WINDOW_SECONDS,
@@ -131,13 +134,6 @@ def write_bundle(
         "graphs": {"encoder": "encoder.onnx", "head": "head.onnx"},
         "parameters": sum(p.numel() for p in net.parameters()),
         "mac_per_second": multiply_adds(config),
-        "files": {
-            name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-            for name, data in files.items()
-        },
         **facts,
     }
-    text = json.dumps(spec, indent=1, ensure_ascii=False)
-    parse_spec(text.encode(), folder / SPEC_NAME)
-    (folder / SPEC_NAME).write_text(text + "\n", encoding="utf-8")
-    return folder
+    return bundle.write(folder, spec, graphs(net.eval()))

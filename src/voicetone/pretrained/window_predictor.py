@@ -1,0 +1,165 @@
+"""Bundles of format 2: a window's audio, the features of all of it, one network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from threading import Lock
+
+import numpy as np
+
+from voicetone.audio.energy import energy_presence
+from voicetone.audio.units import FEATURE_HOP, FRAME, SHORT_SECONDS, to_samples
+from voicetone.errors import AudioError, BundleError
+from voicetone.features.lengths import fitted, stepped
+from voicetone.features.sets import extractor
+from voicetone.pretrained.predictor import SPACES, check_finite, check_ports, opened, softmax
+from voicetone.pretrained.runtime import run_graph
+from voicetone.pretrained.spec import WindowSpec
+from voicetone.types import EMOTION_TO_SENTIMENT, SENTIMENTS, Floats
+
+_LEAST = to_samples(SHORT_SECONDS)
+_LOUDEST = np.float32(32767 / 32768)  # openSMILE takes 16 bits, where more would wrap round
+
+
+class WindowPredictor:
+    """A bundle of format 2 in ONNX Runtime. Safe to share between threads.
+
+    It meets the same protocol as the others, with the audio itself for frames: what a session
+    keeps for a window is its 5 s of samples, and `classify` takes their features.
+
+    Args:
+        spec: the bundle's specification.
+        graph: bytes of the classifier's graph.
+        threads: for the graph.
+
+    Raises:
+        BundleError: a graph that doesn't load, or whose inputs and outputs are not those of a
+            bundle with this specification.
+    """
+
+    def __init__(self, spec: WindowSpec, graph: bytes, threads: int = 1) -> None:
+        self._spec = spec
+        self._graph = opened(graph, spec.graphs.classifier, threads)
+        self._extracting = Lock()  # it silences warnings for a moment, for all threads
+        wanted = spec.features
+        inputs: dict[str, tuple[int | None, ...]] = {"features": (1, wanted.size)}
+        if wanted.frames:
+            inputs = {"features": (1, wanted.frames, wanted.size), "mask": (1, wanted.frames)}
+        labels = {str(name): len(spec.space(name).labels) for name in spec.heads}
+        check_ports(
+            self._graph,
+            spec.graphs.classifier,
+            inputs,
+            {name: (1, count) for name, count in labels.items()},
+        )
+        shape = (10, wanted.size) if wanted.frames else (wanted.size,)
+        for name, found in self._logits(np.zeros(shape, dtype=np.float32)).items():
+            if found.shape != (labels[name],):
+                raise BundleError(
+                    f"the graph's {name} has the shape {list(found.shape)} where the bundle says "
+                    f"{[labels[name]]}"
+                )
+
+    @property
+    def spec(self) -> WindowSpec:
+        """What the model is."""
+        return self._spec
+
+    def features(self, samples: Floats) -> Floats:
+        """Audio at 16 kHz `[B, 250 k]` → the same `[B, k, 250]`."""
+        return samples.reshape(len(samples), -1, FEATURE_HOP)
+
+    def encode(self, features: Floats, state: Floats) -> tuple[Floats, Floats, Floats]:
+        """Audio `[B, 2 n, 250]`, floor `[B, 1]` → audio `[B, n, 500]`, speech `[B, n]`, floor.
+
+        Speech presence is estimated from the energy, see `voicetone.audio.energy`.
+        """
+        frames = features.reshape(len(features), -1, FRAME)
+        speech, floor = energy_presence(frames, state)
+        return frames, speech, floor
+
+    def classify(self, frames: Floats, weight: Floats) -> Mapping[str, Floats]:
+        """Audio `[B, n, 500]`, weight `[B, n]` → probabilities `[B, labels]` per label space.
+
+        A window that gives no features has NaN: under 1 s, silent, or refused by openSMILE. Zeros
+        in the last frame are what fills up the last frame of a stream, and are not heard.
+
+        Raises:
+            MissingExtraError: openSMILE is not installed.
+            BundleError: the features or the graph are not those of the bundle.
+        """
+        out: dict[str, Floats] = {
+            name: np.full((len(frames), len(self._spec.space(name).labels)), np.nan, np.float32)
+            for name in SPACES
+        }
+        for row, (window, count) in enumerate(zip(frames, weight.sum(axis=1), strict=True)):
+            values = self._heard(window[: round(float(count))])
+            if values is not None:
+                for name, found in self.probabilities(values).items():
+                    out[name][row] = found
+        return out
+
+    def probabilities(self, values: Floats) -> dict[str, Floats]:
+        """Features of one utterance, as extracted, → probabilities `[labels]` per label space.
+
+        Args:
+            values: `[features]`, or `[t, features]` for a network that takes frames.
+
+        Raises:
+            BundleError: the graph fails or gives something other than numbers.
+        """
+        logits = self._logits(values)
+        scale = self._spec.temperature.model_dump()
+        found = {name: softmax(v / np.float32(scale[name])) for name, v in logits.items()}
+        emotions = self._spec.label_spaces.emotion
+        found.setdefault("emotion", np.zeros(0, dtype=np.float32))
+        if "sentiment" not in found:
+            found["sentiment"] = sentiment_of(found["emotion"], emotions)[
+                [SENTIMENTS.index(name) for name in self._spec.label_spaces.sentiment]
+            ]
+        return found
+
+    def _heard(self, frames: Floats) -> Floats | None:
+        """The features of a window's audio `[n, 500]`; None where there are none."""
+        last = np.trim_zeros(frames[-1], "b") if len(frames) else frames.reshape(-1)
+        samples = np.concatenate([frames[:-1].reshape(-1), last])
+        if len(samples) < _LEAST or not samples.any():
+            return None
+        try:
+            with self._extracting:
+                values = extractor(self._spec.features.config)(np.clip(samples, -1, _LOUDEST))
+        except AudioError:
+            return None
+        if values.shape[-1] != self._spec.features.size:
+            raise BundleError(
+                f"{self._spec.id}: {self._spec.features.name} gives {values.shape[-1]} features "
+                f"here and gave {self._spec.features.size} in training: install the openSMILE "
+                f"that it names, {self._spec.features.opensmile}"
+            )
+        return values
+
+    def _logits(self, values: Floats) -> dict[str, Floats]:
+        wanted = self._spec.features
+        inputs = {"features": values[None]}
+        if wanted.frames:
+            values, mask = fitted(stepped(values, wanted.step), wanted.frames)
+            inputs = {"features": values[None], "mask": mask[None]}
+        heads = list(self._spec.heads)
+        found = dict(zip(heads, run_graph(self._graph, inputs, [*heads]), strict=True))
+        for logits in found.values():
+            check_finite(logits, self._spec.graphs.classifier)
+        return {str(name): logits[0] for name, logits in found.items()}
+
+
+def sentiment_of(probabilities: Floats, emotions: list[str]) -> Floats:
+    """Sentiment `[..., 3]` in the order of `SENTIMENTS`: the sum over the emotions of each.
+
+    Emotions without a sentiment (surprise, boredom) are left out and the rest scaled to one.
+    """
+    table = np.array(
+        [[EMOTION_TO_SENTIMENT.get(e) == s for s in SENTIMENTS] for e in emotions], np.float32
+    )
+    total = probabilities @ table
+    return np.asarray(
+        total / np.maximum(total.sum(axis=-1, keepdims=True), np.float32(1e-12)), dtype=np.float32
+    )
