@@ -17,6 +17,8 @@ from voicetone.cli.evaluate import HELP as EVALUATE
 from voicetone.cli.evaluate import evaluate
 from voicetone.cli.features import HELP as FEATURES
 from voicetone.cli.features import features
+from voicetone.cli.latents import HELP as LATENTS
+from voicetone.cli.latents import latents
 from voicetone.cli.leaderboard import leaderboard
 from voicetone.cli.models import models
 from voicetone.cli.output import complain, say
@@ -46,6 +48,7 @@ app.command(help=EVALUATE)(evaluate)
 app.command()(compare)
 app.command()(leaderboard)
 app.command(help=ROBUSTNESS)(robustness)
+app.command(help=LATENTS)(latents)
 
 
 def _version(wanted: bool) -> None:

@@ -1,0 +1,274 @@
+"""A trained run of autoencoders, read back: its data as they were, its networks, their codes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import TypeAdapter
+
+from voicetone.corpora.prepared import CORPORA, data_root
+from voicetone.errors import DataError, UsageError
+from voicetone.evaluation.table import read_predictions
+from voicetone.features.normalise import group_statistics
+from voicetone.training.aae_checkpoint import Checkpoint, read_checkpoint
+from voicetone.training.aae_data import Sources, examples, sources
+from voicetone.training.aae_fit import Examples, encode
+from voicetone.training.aae_recipe import AaeRecipe
+from voicetone.training.classifier_data import Material
+from voicetone.training.classifier_recipe import CorpusChoice
+from voicetone.training.classifier_run import resolved
+from voicetone.training.protocol import Fold, FoldTable, read_folds
+from voicetone.training.replica_data import Rows, Scaling, Values, batch
+from voicetone.training.runs import RunFolder
+from voicetone.types import Floats
+
+_SAME_Y = 0.01  # probabilities further apart than this are not rounding
+
+
+@dataclass(frozen=True)
+class Network:
+    """The network of one fold."""
+
+    fold: Fold
+    path: Path
+    checkpoint: Checkpoint
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """One system on one target, with the networks of one seed."""
+
+    path: Path
+    name: str
+    settings: dict[str, Any]
+    """Of `recipe.json`."""
+    targets: tuple[str, ...]
+    """Names of the y: one, but for `joint = true`."""
+    seed: int
+    folds: tuple[str, ...]
+    """Names of all folds of the run."""
+    networks: tuple[Network, ...]
+    """Of the folds that are looked at, in the order of the folds."""
+    found: Sources
+    folder: RunFolder
+
+    @property
+    def material(self) -> Material:
+        """Utterances, labels and folds."""
+        return self.found.main
+
+
+@dataclass(frozen=True)
+class Codes:
+    """What one network makes of every utterance of the run's corpora."""
+
+    network: Network
+    ys: list[Floats]
+    """`[n, classes]` each."""
+    z: Floats | None
+    """`[n, style]`; a baseline has none."""
+    train: Rows
+    validation: Rows
+    test: Rows
+
+
+def open_run(
+    path: Path, *, fold: str = "", seed: int | None = None, data: Sequence[Path] = ()
+) -> TrainedRun:
+    """Read a run back and make sure that its data are still what it learnt from.
+
+    Args:
+        path: `OUT/TARGET/SYSTEM` of a run of `kind = "aae"`.
+        fold: take only this fold's network.
+        seed: whose networks; the run's first if not given.
+        data: where corpora lie that `VOICETONE_DATA` does not hold: their folders or manifests, or
+            folders that hold them.
+
+    Raises:
+        UsageError: a fold or seed that the run does not have.
+        DataError: no such run, no weights in it, or corpora that are gone or have changed.
+    """
+    settings = _settings(path)
+    table = read_folds(path / "folds.json")
+    folder = RunFolder(path, settings, table)
+    seeds = [int(s) for s in settings["seeds"]]
+    seed = seeds[0] if seed is None else seed
+    if seed not in seeds:
+        raise UsageError(f"--seed {seed}: the run has the seeds {', '.join(map(str, seeds))}")
+    networks = _networks(folder, table, fold, seed)
+    recipe = _recipe(settings, path, data)
+    found = sources(recipe, recipe.targets)
+    same = found.main.table.folds == table.folds
+    if not same or resolved(recipe, found.main)["labelled_data"] != settings["labelled_data"]:
+        raise DataError(
+            f"{path}: its corpora have other utterances, labels or folds now than when it was "
+            "trained; point --data at those it learnt from, or train again"
+        )
+    return TrainedRun(
+        path=path,
+        name=f"{settings['name']}/{settings['target']['name']}/{settings['system']['name']}",
+        settings=settings,
+        targets=tuple(settings.get("joint_targets", [settings["target"]["name"]])),
+        seed=seed,
+        folds=tuple(f.name for f in table.folds),
+        networks=networks,
+        found=found,
+        folder=folder,
+    )
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    """`recipe.json`, if this is a system's folder."""
+    told = path / "recipe.json"
+    try:
+        settings = json.loads(told.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        settings = {}
+    if isinstance(settings, dict) and settings.get("kind") == "aae" and "system" in settings:
+        return settings
+    below = sorted(p.parent for p in path.glob("*/*/recipe.json"))
+    hint = f"name one of its systems, such as {below[0]}" if below else "name OUT/TARGET/SYSTEM"
+    raise DataError(f'{path}: no system\'s folder of a run of kind = "aae"; {hint}')
+
+
+def _networks(folder: RunFolder, table: FoldTable, wanted: str, seed: int) -> tuple[Network, ...]:
+    paths = {f: folder.part("checkpoints", f.name, seed, "safetensors") for f in table.folds}
+    chosen = {f: p for f, p in paths.items() if wanted in ("", f.name, p.stem.rpartition("-")[0])}
+    if not chosen:
+        names = ", ".join(f.name for f in table.folds)
+        raise UsageError(f"--fold {wanted}: the run's folds are {names}")
+    there = {f: p for f, p in chosen.items() if p.is_file()}
+    if not there:
+        raise DataError(
+            f"{folder.path}: no weights of seed {seed} in its checkpoints; a recipe keeps them "
+            'with checkpoints = "first" (of the first seed) or "all", and a joint network\'s lie '
+            "with its first target"
+        )
+    return tuple(Network(f, p, read_checkpoint(p)) for f, p in there.items())
+
+
+def _recipe(settings: dict[str, Any], path: Path, data: Sequence[Path]) -> AaeRecipe:
+    """The recipe of this system alone, its corpora where they lie on this machine."""
+    kept = ("kind", "name", "corpora", "protocol", "seeds")
+    told = {key: settings[key] for key in kept}
+    told |= {"systems": [settings["system"]], "targets": [settings["target"]]}
+    recipe = TypeAdapter(AaeRecipe).validate_python(told)
+    protocol = recipe.protocol
+    if protocol.name == "table":
+        protocol = replace(protocol, file=str(path / "folds.json"))
+    corpora = tuple(_placed(choice, data) for choice in recipe.corpora)
+    return replace(recipe, corpora=corpora, protocol=protocol)
+
+
+def _placed(choice: CorpusChoice, data: Sequence[Path]) -> CorpusChoice:
+    """A corpus by its path: a run keeps the last part only."""
+    for place in data:
+        for path in (place, place / choice.name):
+            if path.exists() and path.resolve().name == choice.name:
+                licence = choice.licence or getattr(CORPORA.get(choice.name), "licence", "")
+                return replace(choice, name=str(path.resolve()), licence=licence)
+    if choice.name in CORPORA:
+        return choice
+    try:
+        path = data_root() / choice.name
+    except DataError:
+        path = Path(choice.name)
+    if not path.exists():
+        raise DataError(
+            f"{choice.name}: the run's corpus is not below VOICETONE_DATA; say where it lies with "
+            "--data"
+        )
+    return replace(choice, name=str(path))
+
+
+def heard(run: TrainedRun, jobs: int = 0) -> Examples:
+    """Features of all utterances as the networks' settings have them, from the cache.
+
+    Raises:
+        DataError: a recording without features.
+        MissingExtraError: openSMILE is not installed.
+    """
+    checkpoint = run.networks[0].checkpoint
+    device = torch.device("cpu")
+    found = examples(run.found, checkpoint.features, jobs, device)
+    return replace(found, classes=tuple(len(labels) for labels in checkpoint.labels))
+
+
+def scaling_of(checkpoint: Checkpoint, values: Values, run: TrainedRun) -> Scaling:
+    """The normalisation that a network was trained with, for these values."""
+    choice = checkpoint.features
+    group, _, _ = group_statistics(
+        values.raw,
+        np.ones(len(values.raw), dtype=bool),
+        choice.normalise,
+        speakers=[u.speaker for u in run.material.utterances],
+        corpora=[u.corpus for u in run.material.utterances],
+    )
+    shift, spread = torch.from_numpy(values.shift), torch.from_numpy(values.spread)
+    mean = ((checkpoint.mean - shift) / spread).float()
+    scale = (checkpoint.scale / spread).float()
+    return Scaling(torch.from_numpy(group), mean[None], scale[None], choice.limit)
+
+
+def codes_of(run: TrainedRun, network: Network, data: Examples) -> tuple[Codes, Scaling]:
+    """y and z of every utterance, training speakers included; and the normalisation.
+
+    Raises:
+        DataError: y of the test utterances is not what the run predicted: the features are others.
+    """
+    scaling = scaling_of(network.checkpoint, data.values, run)
+    every = np.arange(len(run.material.utterances))
+    ys, zs = encode(network.checkpoint.net, data, scaling, [every])
+    fold, rows = network.fold, run.material.rows
+    codes = Codes(
+        network,
+        [y[0] for y in ys],
+        None if zs is None else zs[0],
+        rows(fold.train),
+        rows(fold.validation),
+        rows(fold.test),
+    )
+    predicted = run.folder.predictions_path(fold.name, run.seed)
+    if predicted.is_file():
+        _require_same(run, codes, predicted)
+    return codes, scaling
+
+
+def _require_same(run: TrainedRun, codes: Codes, path: Path) -> None:
+    table = read_predictions(path)
+    scores = codes.ys[run.targets.index(run.settings["target"]["name"])]
+    apart = float(np.abs(scores[run.material.rows(table.id.tolist())] - table.scores).max())
+    if not apart <= _SAME_Y:
+        raise DataError(
+            f"{path}: the weights give other probabilities now, by up to {apart:.2f}; the audio or "
+            "openSMILE has changed since: train again"
+        )
+
+
+def inputs(
+    values: Values, scaling: Scaling, rows: Rows
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """What the network hears `[1, n, ...]`, and the mask of its frames."""
+    return batch(values, scaling, torch.from_numpy(rows)[None])
+
+
+def summed(x: torch.Tensor, mask: torch.Tensor | None) -> Floats:
+    """One vector per utterance: of frames, mean and SD over those that are there.
+
+    Args:
+        x: `[1, n, features]` or `[1, n, frames, features]`.
+        mask: with frames `[1, n, frames]`.
+    """
+    if mask is None:
+        return np.asarray(x[0].numpy(), dtype=np.float32)
+    kept = mask[0][..., None]
+    count = kept.sum(1).clamp(min=1)
+    mean = (x[0] * kept).sum(1) / count
+    deviation = ((x[0] - mean[:, None]).square() * kept).sum(1) / count
+    return np.asarray(torch.cat([mean, deviation.sqrt()], 1).numpy(), dtype=np.float32)
