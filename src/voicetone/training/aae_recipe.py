@@ -30,10 +30,10 @@ class AaeFeatures:
     """What a network hears."""
 
     name: str = "ComParE_2016"
-    frames: int = 0
+    frames: int = Field(default=0, ge=0)
     """Length of a frame-level input, 4 times a product of four factors up to 4; 0 takes
     functionals. Shorter utterances are followed by zeros, of longer ones the middle is heard."""
-    step: int = 1
+    step: int = Field(default=1, ge=1)
     """Frame level: so many frames of 10 ms become one, their mean."""
     cut_seconds: float | None = None
     """Hear only so many seconds from the start."""
@@ -48,11 +48,11 @@ class AaeFeatures:
 class Weights:
     """Of the losses. None is published; 0 leaves a phase, or its part, away."""
 
-    reconstruct: float = 1.0
-    y: float = 1.0
+    reconstruct: float = Field(default=1.0, ge=0)
+    y: float = Field(default=1.0, ge=0)
     """That y fools its discriminator."""
-    z: float = 1.0
-    classify: float = 1.0
+    z: float = Field(default=1.0, ge=0)
+    classify: float = Field(default=1.0, ge=0)
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -66,8 +66,8 @@ class System:
     """`optimized`: batch_norm, discriminator_dropout = 0.5, discriminator_rate = 0.1."""
     features: AaeFeatures = field(default_factory=AaeFeatures)
     batch_norm: bool | None = None
-    discriminator_dropout: float | None = None
-    discriminator_rate: float | None = None
+    discriminator_dropout: float | None = Field(default=None, ge=0, lt=1)
+    discriminator_rate: float | None = Field(default=None, ge=0)
     """Learning rate of the discriminators as a multiple of `rate`."""
     style: int = Field(default=100, ge=1)
     prior: Literal["uniform", "training"] = "uniform"
@@ -80,7 +80,7 @@ class System:
     optimiser: Literal["", "adam", "nadam"] = ""
     """Empty: Nadam for `base` as in the paper, Adam (beta1 0.5) for `aae`."""
     rate: float = Field(default=1e-4, gt=0)
-    epochs: int = Field(default=60, ge=1)
+    epochs: int = Field(default=40, ge=1)
     batch: int = Field(default=64, ge=2)
     dropout: float = Field(default=0.5, ge=0, lt=1)
     clip: float = Field(default=0.0, ge=0)
@@ -115,11 +115,11 @@ class AaeRecipe:
     systems: tuple[System, ...] = Field(min_length=1)
     targets: tuple[Target, ...] = Field(default=(Target("emotion"),), min_length=1)
     joint: bool = False
-    """One network with a y for each target, on the utterances that have all of them; else a
+    """One network with a y for each target, each of which every utterance must have; else a
     network per target, as in the paper."""
     unlabelled: tuple[CorpusChoice, ...] = ()
     """Corpora whose audio alone is used, by systems that say `unlabelled = true`."""
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     checkpoints: Literal["none", "first", "all"] = "first"
     """Whose weights are kept: of the first seed's folds, of all, or of none."""
     out: str = ""
