@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from voicetone.errors import DataError
-from voicetone.features.extract import Features, contents_of, extract
-from voicetone.features.sets import FeatureConfig
+from voicetone.features.extract import contents_of, extract
+from voicetone.features.sets import FeatureConfig, extractor
+from voicetone.models.aae import AaeConfig
 from voicetone.training.aae_fit import Examples
 from voicetone.training.aae_recipe import AaeFeatures, AaeRecipe, System, Target
 from voicetone.training.classifier_data import Material, gather, read_corpus, several
@@ -173,11 +174,29 @@ def feature_config(choice: AaeFeatures) -> FeatureConfig:
     """What the features are.
 
     Raises:
-        DataError: no such set, or frames that can't be pooled.
+        DataError: no such set.
     """
     return FeatureConfig(
         choice.name, "frames" if choice.frames else "functionals", choice.cut_seconds
     )
+
+
+def require_features_that_can_be(system: System) -> None:
+    """Check a system's features before any audio is read.
+
+    Raises:
+        DataError: no such set, frames that can't be pooled, or `step` without frames.
+        MissingExtraError: openSMILE is not installed.
+    """
+    choice = system.features
+    extractor(feature_config(choice))
+    if choice.frames:
+        _ = AaeConfig(inputs=1, classes=(2,), frames=choice.frames).pools
+    elif choice.step > 1:
+        raise DataError(
+            f"{system.name}: step = {choice.step} joins frames, and frames = 0 takes functionals; "
+            "give frames, or leave step out"
+        )
 
 
 def examples(found: Sources, choice: AaeFeatures, jobs: int, device: torch.device) -> Examples:
@@ -186,8 +205,7 @@ def examples(found: Sources, choice: AaeFeatures, jobs: int, device: torch.devic
     Raises:
         DataError: recordings that give no features, or features that are no numbers.
     """
-    features = extract(found.utterances, feature_config(choice), jobs=jobs or None)
-    values = _required(features, found.utterances)
+    values = required_features(found, choice, jobs)
     if choice.step > 1:
         values = [_stepped(v, choice.step) for v in values]
     truth = np.full((len(values), len(found.materials)), -1, dtype=np.int64)
@@ -197,7 +215,14 @@ def examples(found: Sources, choice: AaeFeatures, jobs: int, device: torch.devic
     return Examples(Values(values, choice.frames, device), truth, classes)
 
 
-def _required(features: Features, utterances: Sequence[Utterance]) -> list[Floats]:
+def required_features(found: Sources, choice: AaeFeatures, jobs: int) -> list[Floats]:
+    """Features of all utterances.
+
+    Raises:
+        DataError: recordings that give no features, or features that are no numbers.
+    """
+    utterances = found.utterances
+    features = extract(utterances, feature_config(choice), jobs=jobs or None)
     if features.failures:
         raise DataError(
             f"{len(features.failures)} recordings give no features, mend them or drop their rows: "

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,14 @@ from voicetone.training.aae_data import (
     examples,
     feature_config,
     jobs_of,
+    require_features_that_can_be,
+    required_features,
     sources,
     steps_per_epoch,
 )
 from voicetone.training.aae_fit import Examples, Outcome, fit, network_config, threads
 from voicetone.training.aae_recipe import AaeFeatures, AaeRecipe, System, Target
-from voicetone.training.aae_table import write_table
+from voicetone.training.aae_table import as_markdown, write_table
 from voicetone.training.classifier_data import Material
 from voicetone.training.classifier_networks import device_of_choice
 from voicetone.training.classifier_run import resolved, summary
@@ -52,14 +55,53 @@ def run_aae(recipe: AaeRecipe) -> Path:
     root = Path(recipe.out or f"runs/{recipe.name}")
     _require_names(recipe)
     groups = [recipe.targets] if recipe.joint else [(target,) for target in recipe.targets]
+    for system in recipe.systems:
+        require_features_that_can_be(system)
     gathered = [sources(recipe, group) for group in groups]
     for found in gathered:
         for system in recipe.systems:
             jobs_of(found, system, [(i, 0) for i in range(len(found.main.table.folds))])
-    for found in gathered:
-        _run_group(recipe, found, root)
-    write_table(root, recipe)
+    plans = [_plans(recipe, found, root) for found in gathered]
+    _extract_all(recipe, gathered, plans)
+    for found, plan in zip(gathered, plans, strict=True):
+        _run_group(recipe, found, plan)
+    print(as_markdown(write_table(root, recipe)), file=sys.stderr, flush=True)
     return root
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """One system on the targets of one network: their folders, and what is still to be trained."""
+
+    system: System
+    folders: tuple[RunFolder, ...]
+    missing: tuple[tuple[int, int], ...]
+
+
+def _plans(recipe: AaeRecipe, found: Sources, root: Path) -> list[_Plan]:
+    plans = []
+    for system in recipe.systems:
+        folders = tuple(
+            _folder(recipe, system, target, material, root)
+            for target, material in zip(found.targets, found.materials, strict=True)
+        )
+        missing = sorted({m for f in folders for m in f.missing(recipe.seeds)})
+        plans.append(_Plan(system, folders, tuple(missing)))
+    return plans
+
+
+def _extract_all(
+    recipe: AaeRecipe, gathered: Sequence[Sources], plans: Sequence[Sequence[_Plan]]
+) -> None:
+    """Features of all that is to be trained on, into the cache: what fails, fails before."""
+    done = set()
+    for found, group in zip(gathered, plans, strict=True):
+        ids = tuple(u.id for u in found.utterances)
+        for plan in group:
+            config = feature_config(plan.system.features)
+            if plan.missing and (config, ids) not in done:
+                done.add((config, ids))
+                required_features(found, plan.system.features, recipe.jobs)
 
 
 def _require_names(recipe: AaeRecipe) -> None:
@@ -79,21 +121,17 @@ def _require_names(recipe: AaeRecipe) -> None:
         )
 
 
-def _run_group(recipe: AaeRecipe, found: Sources, root: Path) -> None:
+def _run_group(recipe: AaeRecipe, found: Sources, plans: Sequence[_Plan]) -> None:
     """All systems on the targets of one network; systems that hear the same share it."""
     loaded: dict[AaeFeatures, Examples] = {}
-    for system in recipe.systems:
-        folders = [
-            _folder(recipe, system, target, material, root)
-            for target, material in zip(found.targets, found.materials, strict=True)
-        ]
-        missing = sorted({m for f in folders for m in f.missing(recipe.seeds)})
-        if missing:
+    for plan in plans:
+        system, folders = plan.system, plan.folders
+        if plan.missing:
             key = system.features
             if key not in loaded:
                 loaded.clear()
                 loaded[key] = examples(found, key, recipe.jobs, device_of_choice())
-            _train(recipe, system, found, loaded[key], folders, missing)
+            _train(recipe, system, found, loaded[key], folders, plan.missing)
         for folder, target, material in zip(folders, found.targets, found.materials, strict=True):
             _finish(recipe, system, target, material, folder)
 
@@ -166,7 +204,7 @@ def _train(
     found: Sources,
     data: Examples,
     folders: Sequence[RunFolder],
-    missing: list[tuple[int, int]],
+    missing: Sequence[tuple[int, int]],
 ) -> None:
     jobs = jobs_of(found, system, missing)
     steps = steps_per_epoch(found.main, system.batch)
@@ -280,8 +318,10 @@ def convergence(folder: RunFolder, seeds: Sequence[int]) -> dict[str, Any]:
     ends: dict[str, list[float]] = {}
     for fold in folder.table.folds:
         for seed in seeds:
-            text = folder.part("curves", fold.name, seed, "json").read_text(encoding="utf-8")
-            for name, values in json.loads(text).items():
+            path = folder.part("curves", fold.name, seed, "json")
+            if not path.exists():  # a run made from its predictions alone
+                continue
+            for name, values in json.loads(path.read_text(encoding="utf-8")).items():
                 last = values if name == "epoch" else values[-1]
                 if last is not None:
                     ends.setdefault(name, []).append(float(last))
