@@ -151,7 +151,7 @@ def settings(
 ) -> dict[str, Any]:
     """What makes one system's run on one target what it is."""
     whole = resolved(recipe, material)
-    kept = ("kind", "name", "corpora", "protocol", "joint", "seeds", "labelled_data")
+    kept = ("kind", "name", "corpora", "protocol", "joint", "labelled_data")
     out = {key: whole[key] for key in kept}
     if system.unlabelled:
         out["unlabelled"] = [{**asdict(c), "name": Path(c.name).name} for c in recipe.unlabelled]
