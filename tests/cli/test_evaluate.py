@@ -19,7 +19,7 @@ def runs(tmp_path: Path) -> Path:
     """Two run folders."""
     place = tmp_path / "runs"
     for name, skill in (("weak", 1.0), ("strong", 2.5)):
-        t = made(seeds=(0, 1), skill=skill)
+        t = made(seeds=(0, 1), skill=skill, meta={"protocol": "official", "model": name})
         for seed, part in enumerate(t.by_seed()):
             part.write(place / name / "predictions" / f"all-{seed}.parquet")
     return place
@@ -28,9 +28,7 @@ def runs(tmp_path: Path) -> Path:
 @pytest.fixture
 def results(tmp_path: Path, runs: Path) -> Path:
     """A results file that names the runs' tables."""
-    rows = [
-        result_row(runs / name / "predictions", tmp_path, model=name) for name in ("weak", "strong")
-    ]
+    rows = [result_row(runs / name / "predictions", tmp_path) for name in ("weak", "strong")]
     write_results(tmp_path / "x.json", rows)
     return tmp_path / "x.json"
 
@@ -94,6 +92,7 @@ def test_foreign_predictions(tmp_path: Path, voicetone: Run) -> None:
         ((), "no predictions named"),
         (("nowhere.csv",), "nowhere.csv: no such file of predictions"),
         (("--draws", "-1", "WEAK"), "--draws -1"),
+        (("--truth", "x.csv", "WEAK"), "has its truth in it: leave the option out"),
         (("--changed", "gain", "WEAK"), "not of the form NAME=PREDICTIONS"),
         (("--recompute", "x.json", "WEAK"), "name nothing else"),
         (("--recompute", "nowhere.json"), "no such file of results"),
@@ -114,7 +113,7 @@ def test_one_line_for_what_can_not_be(
 def test_recompute(results: Path, voicetone: Run) -> None:
     done = voicetone("evaluate", "--recompute", results)
     assert (done.code, done.errors) == (0, [])
-    assert "all 12 numbers of 2 rows come out again" in done.out
+    assert "all 12 numbers of 2 rows come out again, and 6 facts are as their" in done.out
 
 
 def test_recompute_names_each_number_that_differs(results: Path, voicetone: Run) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from voicetone.errors import DataError
-from voicetone.evaluation.table import DimensionTable, read_predictions
+from voicetone.errors import DataError, UsageError
+from voicetone.evaluation.scores import judge
+from voicetone.evaluation.table import DimensionTable, concatenate, read_predictions
 from voicetone.evaluation.table_files import read_table
 
 CONSENSUS = """FileName,EmoClass,EmoAct,EmoVal,EmoDom,SpkrID,Gender,Split_Set
@@ -17,6 +18,9 @@ b.wav,N,4.0,4.0,4.0,Unknown,Female,Test1
 c.wav,X,1.0,7.0,2.5,18,Female,Test1
 d.wav,H,1.0,7.0,2.5,18,Unknown,Test1
 """
+
+
+BOTH = '{"key": "x", "pred": 1, "label": 1}'
 
 
 def write(path: Path, text: str) -> Path:
@@ -51,8 +55,9 @@ def test_emobox_metadata_as_truth(tmp_path: Path) -> None:
     [
         ("{", "neither a JSON list nor JSON lines"),
         ("[1]", "no records with a key"),
-        ('[{"key": "x"}]', "has no pred"),
-        ('[{"key": "x", "pred": 1}]', r"\(x\) has no label"),
+        ('[{"key": "x"}]', "record 1: x has no pred"),
+        (f"{BOTH}\n\n{BOTH}", ":3: x is there twice"),
+        ('[{"key": "x", "pred": 1}]', "record 1: x has no label"),
         ('[{"key": "x", "pred": 1, "label": "hap"}]', "predictions are numbers and labels"),
     ],
 )
@@ -97,12 +102,11 @@ def test_odyssey_baseline(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("FileName,EmoClass\nz.wav,N\n", "z.wav is not in the file of the truth"),
-        ("FileName,EmoClass\na.wav,Q\n", "'Q' is none of the classes"),
+        ("FileName,EmoClass\n\nz.wav,N\n", "p.csv:3: z.wav is not in the file of the truth"),
+        ("FileName,EmoClass\na.wav,Q\n", "p.csv:2: 'Q' is none of the classes"),
+        ("FileName,EmoClass\na.wav,N\na.wav,S\n", "p.csv:3: a.wav: this utterance is there twice"),
         ("FileName,EmoClass\nc.wav,N\n", "none of its files has one of the classes"),
         ("FileName,EmoAct,EmoVal,EmoDom\na.wav,x,1,1\n", "must be columns of numbers"),
-        ("Filename,Prediction\na.wav,1\n", "column Label is missing"),
-        ('Filename,Label,Prediction\na.wav,"1,0","0,1"\n', "must hold eight numbers"),
     ],
 )
 def test_odyssey_files_that_are_none(tmp_path: Path, text: str, message: str) -> None:
@@ -115,3 +119,83 @@ def test_odyssey_needs_its_truth(tmp_path: Path) -> None:
     path = write(tmp_path / "p.csv", "FileName,EmoClass\na.wav,N\n")
     with pytest.raises(DataError, match=r"labels_consensus\.csv as --truth"):
         read_predictions(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("Filename,Prediction\na.wav,1\n", "column Label is missing"),
+        ('Filename,Label,Prediction\na.wav,"1,0","0,1"\n', "must hold eight numbers"),
+    ],
+)
+def test_odyssey_baselines_that_are_none(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read_predictions(write(tmp_path / "p.csv", text))
+
+
+# Utterances that are not scored
+
+
+def test_emobox_predictions_that_leave_out_say_so(tmp_path: Path) -> None:
+    real = [{"key": str(i), "emo": "hap"} for i in range(60)]
+    truth = write(tmp_path / "truth.jsonl", json.dumps(real))
+    said = [{"key": str(i), "pred": "hap" if i else "sad"} for i in range(40)]
+    found = read_predictions(write(tmp_path / "pred.json", json.dumps(said)), truth)
+    (first, *_) = judge(found, 0)["cautions"]
+    assert first.startswith("20 of the 60 utterances that truth.jsonl has labels for have no")
+    whole = [{"key": str(i), "pred": "hap" if i else "sad"} for i in range(60)]
+    found = read_predictions(write(tmp_path / "whole.json", json.dumps(whole)), truth)
+    assert "cautions" not in found.meta
+
+
+def test_odyssey_predictions_that_leave_out_say_so(tmp_path: Path) -> None:
+    other = "e.wav,H,1.0,7.0,2.5,18,Female,Test2\n"  # a partition that is not asked for
+    truth = write(tmp_path / "labels_consensus.csv", CONSENSUS + other)
+    path = write(tmp_path / "p.csv", "FileName,EmoClass\na.wav,S\nc.wav,H\n")
+    (said, *_) = judge(read_predictions(path, truth), 0)["cautions"]
+    assert said.startswith("2 of the 3 utterances that labels_consensus.csv has labels for")
+    assert "1 of the 2 predictions are not scored: raters agreed on no class (X)" in said
+    path = write(tmp_path / "d.csv", "FileName,EmoAct,EmoVal,EmoDom\na.wav,7,4,1\n")
+    found = read_table(path, truth)
+    assert found.meta["cautions"].startswith("3 of the 4 utterances")
+
+
+def test_what_tables_leave_out_stays_when_they_are_put_together(tmp_path: Path) -> None:
+    real = [{"key": str(i), "emo": "hap"} for i in range(9)]
+    truth = write(tmp_path / "truth.jsonl", json.dumps(real))
+    tables = []
+    for keys in (range(2), range(2, 5)):
+        said = [{"key": str(i), "pred": "hap" if i % 2 else "sad"} for i in keys]
+        path = write(tmp_path / "pred.json", json.dumps(said))
+        tables.append(read_predictions(path, truth))
+    both = concatenate(tables)
+    assert "7 of the 9" in both.meta["cautions"]
+    assert "6 of the 9" in both.meta["cautions"]
+    both.write(tmp_path / "both.parquet")
+    assert read_predictions(tmp_path / "both.parquet").meta == both.meta
+
+
+def test_a_folder_of_predictions_takes_the_truth(tmp_path: Path) -> None:
+    truth = write(tmp_path / "labels_consensus.csv", CONSENSUS)
+    (tmp_path / "said").mkdir()
+    write(tmp_path / "said" / "p.csv", "FileName,EmoClass\na.wav,S\n")
+    assert read_predictions(tmp_path / "said", truth).id.tolist() == ["a.wav"]
+
+
+def test_truth_for_a_table_that_has_its_own_is_refused(tmp_path: Path) -> None:
+    truth = write(tmp_path / "labels_consensus.csv", CONSENSUS)
+    own = write(tmp_path / "p.csv", "id,truth,predicted\na,x,y\n")
+    with pytest.raises(UsageError, match=r"--truth .*p\.csv has its truth in it"):
+        read_predictions(own, truth)
+
+
+def test_a_truth_that_can_not_be_read_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "p.csv", "FileName,EmoClass\na.wav,N\n")
+    with pytest.raises(DataError, match="not a CSV table in UTF-8"):
+        read_predictions(path, tmp_path)
+
+
+def test_lines_of_json_end_at_line_feeds_only(tmp_path: Path) -> None:
+    record = {"key": "x", "pred": "hap", "label": "sad", "text": "oh\u2028my\x85god"}
+    path = write(tmp_path / "p.jsonl", json.dumps(record, ensure_ascii=False) + "\n")
+    assert read_predictions(path).id.tolist() == ["x"]

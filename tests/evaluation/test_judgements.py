@@ -303,6 +303,7 @@ def test_seeds() -> None:
     assert p < 0.05
     assert better_over_seeds(a, b[:1]) is None
     assert better_over_seeds([0.5, 0.5], [0.5, 0.5]) is None
+    assert better_over_seeds([0.1] * 3, [0.2] * 3) is None  # their SD is not quite 0
 
 
 # Dimensions

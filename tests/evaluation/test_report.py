@@ -23,6 +23,7 @@ from voicetone.evaluation.report_files import write_report
 from voicetone.evaluation.report_text import markdown
 from voicetone.evaluation.robustness import LIMITS, Condition, robustness
 from voicetone.evaluation.scores import judge, judge_dimensions
+from voicetone.evaluation.significance import better_over_seeds, different_over_seeds
 from voicetone.evaluation.table import DimensionTable, PredictionTable
 
 DRAWS = 50
@@ -259,6 +260,20 @@ def test_figures_of_dimensions(tmp_path: Path) -> None:
     assert (tmp_path / "figures" / "concordance.pdf").read_bytes().startswith(b"%PDF")
 
 
+def test_figures_of_a_dimension_that_never_changes(tmp_path: Path) -> None:
+    n = 60
+    table = DimensionTable(
+        id=np.arange(n).astype(str),
+        dimensions=("arousal", "valence"),
+        truth=np.full((n, 2), 0.5),
+        predicted=np.full((n, 2), 0.5),
+        speaker=np.array([f"s{i % 6}" for i in range(n)]),
+    )
+    page = write_report(table, tmp_path, title="t", draws=DRAWS, figures=True)
+    assert (tmp_path / "figures" / "concordance.pdf").exists()
+    assert "nan" not in page.read_text("utf-8").lower()
+
+
 def test_markdown_reads_as_it_is() -> None:
     text = markdown(judged(), "A | B")
     lines = [line for line in text.splitlines() if line.startswith("|")]
@@ -297,10 +312,26 @@ def test_a_comparison_of_unlike_runs_says_so() -> None:
     assert any("3 speakers are too few" in line for line in said)
 
 
-def test_p_over_seeds_is_that_the_better_run_is_better() -> None:
+def test_p_over_seeds_is_that_this_run_is_better_than_the_first() -> None:
+    """The tail is set before looking: the better run is not put first."""
     good, bad = made(seeds=(0, 1, 2), skill=2.5), made(seeds=(0, 1, 2), skill=1.5)
-    for runs in ([("a", good), ("b", bad)], [("a", bad), ("b", good)]):
-        assert comparing.compare(runs, draws=DRAWS)["runs"][1]["t_test"] < 0.05
+    up, down = (
+        comparing.compare(runs, draws=DRAWS)["runs"][1]
+        for runs in ([("a", bad), ("b", good)], [("a", good), ("b", bad)])
+    )
+    assert up["t_test"] < 0.05
+    assert down["t_test"] == pytest.approx(1 - up["t_test"])
+    assert up["t_test_two_sided"] == down["t_test_two_sided"] == pytest.approx(2 * up["t_test"])
+
+
+def test_equal_runs_are_called_better_at_the_level_asked_for() -> None:
+    """Two models of one skill, five seeds each: p < 0.05 in 5 % of cases, not in 10 %."""
+    rng = np.random.default_rng(0)
+    made_up = rng.normal(size=(4000, 2, 5))
+    found = np.mean([(better_over_seeds(a, b) or 0) < 0.05 for a, b in made_up])
+    sides = np.mean([(different_over_seeds(a, b) or 0) < 0.05 for a, b in made_up])
+    assert found == pytest.approx(0.05, abs=0.01)
+    assert sides == pytest.approx(0.05, abs=0.01)
 
 
 def test_a_leaderboard(tmp_path: Path) -> None:

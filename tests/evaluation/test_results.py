@@ -44,6 +44,7 @@ def test_rows_have_all_keys_and_come_out_again(published: Path) -> None:
     assert rows[1]["p"] is None
     found = recompute(published)
     assert (found.rows, found.numbers, found.mismatches) == (2, 12, [])
+    assert found.words == 9  # corpus, protocol, features and model of both; the test of one
 
 
 def test_a_plain_list_of_rows_will_do(published: Path) -> None:
@@ -59,6 +60,43 @@ def test_each_changed_number_is_found(published: Path, key: str, value: object) 
     change(published, **{key: value})
     (line,) = recompute(published).mismatches
     assert f"row 1 (made, uar): {key} is {value} in the file" in line
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("corpus", "MSP-Podcast", "made"),
+        ("protocol", "speaker-independent on MSP-Podcast", "leave-one-speaker-out"),
+        ("features", "of my own", "made"),
+        ("model", "GPT", "made"),
+        ("test", "one-tailed t-test over seeds", "paired bootstrap over speakers"),
+    ],
+)
+def test_each_changed_fact_is_found(published: Path, key: str, value: str, told: str) -> None:
+    change(published, **{key: value})
+    (line,) = recompute(published).mismatches
+    assert f"{key} is {value!r} in the file and {told!r} in the table" in line
+
+
+def test_labels_and_folds_are_checked_where_the_table_tells_them(tmp_path: Path) -> None:
+    meta = {"label_rule": "4 classes", "folds": "abc"}
+    made(meta=meta).write(tmp_path / "a.parquet")
+    row = result_row(tmp_path / "a.parquet", tmp_path, fold_hash="abc", model="any")
+    write_results(tmp_path / "x.json", [row])
+    assert recompute(tmp_path / "x.json").mismatches == []
+    change(tmp_path / "x.json", labels="7 classes", fold_hash="abd")
+    assert len(recompute(tmp_path / "x.json").mismatches) == 2
+    with pytest.raises(DataError, match="labels can't be '7 classes', the table says '4 classes'"):
+        result_row(tmp_path / "a.parquet", tmp_path, labels="7 classes")
+
+
+def test_several_corpora_may_be_named_in_any_order(tmp_path: Path) -> None:
+    import numpy as np
+
+    made(corpus=np.array(["b", "a"])[np.arange(400) % 2]).write(tmp_path / "a.parquet")
+    write_results(tmp_path / "x.json", [result_row(tmp_path / "a.parquet", tmp_path)])
+    change(tmp_path / "x.json", corpus="b, a")
+    assert recompute(tmp_path / "x.json").mismatches == []
 
 
 def test_rounding_is_no_mismatch(published: Path) -> None:
@@ -93,6 +131,8 @@ def test_an_unknown_metric_is_a_mismatch(published: Path) -> None:
         ("nothing", "not a JSON file of results"),
         ("{}", "no list of rows"),
         ("[1]", "no list of rows"),
+        ("[]", "its list of rows is empty"),
+        ('{"rows": []}', "its list of rows is empty"),
         ('[{"corpus": "x"}]', "row 1 lacks labels, protocol"),
     ],
 )

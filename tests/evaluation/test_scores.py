@@ -65,6 +65,43 @@ def test_cautions() -> None:
     assert "7 speakers are few" in judge(made(speakers=7), DRAWS)["cautions"][0]
 
 
+@pytest.mark.parametrize(
+    ("protocol", "warned"),
+    [
+        ("speaker-independent 6 folds, speaker-dependent", True),
+        ("Speaker Dependent", True),
+        ("dependent", True),
+        ("speaker_dependent", True),
+        ("speaker-independent", False),
+        ("Independent of the speaker", False),
+        ("leave one speaker out, text-dependent", False),
+    ],
+)
+def test_no_other_word_switches_the_warning_of_known_speakers_off(
+    protocol: str, warned: bool
+) -> None:
+    said = judge(made(meta={"protocol": protocol}), 0)["cautions"]
+    assert any("learnt from the speakers it is judged on" in line for line in said) == warned
+
+
+def test_what_a_table_leaves_out_is_told_first() -> None:
+    meta = {"protocol": "official", "cautions": "3 of 72 utterances have no emotion."}
+    assert judge(made(meta=meta), 0)["cautions"] == ["3 of 72 utterances have no emotion."]
+
+
+def test_without_intervals_none_is_called_wide() -> None:
+    assert judge(made(speakers=7), 0)["cautions"] == []
+
+
+def test_one_is_not_many() -> None:
+    t = made(speakers=1, each=60)
+    first = {name: np.flatnonzero(t.truth == name) for name in LABELS}
+    rows = np.concatenate([first["anger"][:1], *[first[name] for name in LABELS[1:]]])
+    said = judge(t.select(rows), DRAWS)["cautions"]
+    assert said[0].startswith("No intervals: 1 speaker is too few")
+    assert "Only 1 utterance is anger: its scores are rough." in said
+
+
 def test_the_surest_errors_come_first() -> None:
     t = made(seeds=(0, 1))
     found = worst_errors(t, 10)
@@ -102,3 +139,22 @@ def test_dimensions() -> None:
     assert found["concordance"][0]["mean"] > 0.8
     assert found["concordance"][0]["speaker_mean"] is None  # one utterance each
     json.dumps(found, allow_nan=False)
+
+
+def test_a_dimension_that_never_changes_has_no_score() -> None:
+    rng = np.random.default_rng(0)
+    same = np.full((80, 1), 0.5)
+    varied = rng.random((80, 1))
+    found = judge_dimensions(
+        DimensionTable(
+            id=np.arange(80).astype(str),
+            dimensions=("arousal", "valence"),
+            truth=np.concatenate([varied, same], axis=1),
+            predicted=np.concatenate([varied, same], axis=1),
+            speaker=np.array([f"s{i % 8}" for i in range(80)]),
+        ),
+        DRAWS,
+    )
+    arousal, valence = found["concordance"]
+    assert arousal["low"] == pytest.approx(1)
+    assert {valence[k] for k in ("mean", "low", "high", "speaker_low")} == {None}

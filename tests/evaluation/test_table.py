@@ -216,3 +216,53 @@ def test_other_files(tmp_path: Path) -> None:
         read_predictions(tmp_path / "empty")
     with pytest.raises(DataError, match="written as"):
         table().write(tmp_path / "t.xlsx")
+
+
+# Lines of text files
+
+
+ROWS = "id{0}truth{0}score_a{0}score_b\n\nx{0}a{0}0.5{0}0.5\n\n"
+
+
+@pytest.mark.parametrize("sign", [",", ";", "\t"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_signs_between_values(tmp_path: Path, sign: str, mark: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(mark + ROWS.format(sign), encoding="utf-8")
+    assert read_predictions(path).scores.tolist() == [[0.5, 0.5]]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("y,a,nan,0.5", r"t\.csv:5: y: a score is not a number"),
+        ("y,c,0.5,0.5", r"t\.csv:5: y: truth is 'c'"),
+        ("x,a,0.5,0.5", r"t\.csv:5: x: this utterance is there twice"),
+        ("y,a,much,0.5", r"t\.csv:5: score_a is 'much'"),
+        ("y,a,0.5", r"t\.csv:5: 3 values for 4 columns"),
+        ('"y\nz",a,0.5,0.5\nv,a,x,0.5', r"t\.csv:7: score_a is 'x'"),
+    ],
+)
+def test_what_is_wrong_is_named_by_its_line(tmp_path: Path, row: str, message: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(ROWS.format(",") + row + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        read_predictions(path)
+
+
+def test_a_seed_that_is_none_is_named_by_its_line(tmp_path: Path) -> None:
+    for seed in ("0.5", "inf", ""):
+        path = tmp_path / "t.csv"
+        path.write_text(f"id,truth,predicted,seed\n\nx,a,b,{seed}\n", encoding="utf-8")
+        with pytest.raises(DataError, match=r"t\.csv:3: x: a seed is a whole number"):
+            read_predictions(path)
+
+
+def test_parquet_has_rows_not_lines(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {"id": ["x", "x"], "truth": ["a", "b"], "predicted": ["a", "b"]}
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"t\.parquet: row 2 \(x\): this utterance is there twice"):
+        read_predictions(tmp_path / "t.parquet")

@@ -49,8 +49,10 @@ def draws(speakers: Codes, number: int = DRAWS, seed: int = 0) -> Iterator[Weigh
         yield drawn
 
 
-def interval(values: Counts) -> tuple[float, float]:
-    """The 2.5 and 97.5 percentiles of a score's draws `[draws]`."""
+def interval(values: Counts) -> tuple[float, float] | tuple[None, None]:
+    """The 2.5 and 97.5 percentiles of a score's draws `[draws]`; None where no draw has a score."""
+    if not np.isfinite(values).any():
+        return None, None
     low, high = np.nanpercentile(values, (2.5, 97.5))
     return float(low), float(high)
 
@@ -61,7 +63,8 @@ def no_interval(speakers: Texts) -> str | None:
     if (known == "").any():
         return "no intervals: some utterances name no speaker"
     if len(known) < FEWEST_SPEAKERS:
-        return f"no intervals: {len(known)} speakers are too few, {FEWEST_SPEAKERS} are needed"
+        are = "1 speaker is" if len(known) == 1 else f"{len(known)} speakers are"
+        return f"no intervals: {are} too few, {FEWEST_SPEAKERS} are needed"
     return None
 
 

@@ -11,7 +11,12 @@ from voicetone.evaluation.counts import HEADLINE, NAMES
 from voicetone.evaluation.report import FACTS, p_value
 from voicetone.evaluation.report_text import interval, number, rows
 from voicetone.evaluation.scores import headline
-from voicetone.evaluation.significance import better_over_seeds, difference, seed_scores
+from voicetone.evaluation.significance import (
+    better_over_seeds,
+    difference,
+    different_over_seeds,
+    seed_scores,
+)
 from voicetone.evaluation.table import PredictionTable
 
 
@@ -31,7 +36,8 @@ def compare(
 
     Returns:
         Data for JSON: `runs`, each with its `scores` and, but for the first, `difference` and
-        `t_test`: p of a one-tailed t-test over seeds that the better one of the two is better.
+        the p of two t-tests over seeds: `t_test`, one-tailed, that this run is better than the
+        first (its tail is set before anyone looks), and `t_test_two_sided`, that they differ.
 
     Raises:
         DataError: runs without a common utterance, or under other label rules.
@@ -49,9 +55,10 @@ def compare(
         }
         if place:
             apart = difference(table, first, metric, draws, seed)
-            pair = [seed_scores(t, metric) for t in (table, first)]
+            one, other = (seed_scores(t, metric) for t in (table, first))
             run["difference"] = asdict(apart)
-            run["t_test"] = better_over_seeds(*(pair if apart.value >= 0 else pair[::-1]))
+            run["t_test"] = better_over_seeds(one, other)
+            run["t_test_two_sided"] = different_over_seeds(one, other)
         found.append(run)
     return {
         "metric": metric,
@@ -67,7 +74,8 @@ def markdown(comparison: Mapping[str, Any]) -> str:
     metric = comparison["metric"]
     head = ["run", NAMES[metric].partition(" (")[0], "SD", "95 % interval"]
     head += [NAMES[k].partition(" (")[0] for k in HEADLINE if k != metric]
-    head += ["difference", "95 % interval", "p", "p, t-test over seeds"]
+    head += ["difference", "95 % interval", "p, two-sided"]
+    head += ["p over seeds, better than the first", "p over seeds, two-sided"]
     body = []
     for run in comparison["runs"]:
         score = run["scores"][metric]
@@ -75,10 +83,10 @@ def markdown(comparison: Mapping[str, Any]) -> str:
         line = [run["name"], number(score["mean"]), number(score["sd"]), interval(score)]
         line += [number(run["scores"][k]["mean"]) for k in HEADLINE if k != metric]
         if apart is None:
-            line += ["(reference)", "", "", ""]
+            line += ["(reference)", "", "", "", ""]
         else:
             line += [f"{apart['value']:+.3f}", signed(apart), p_value(apart["p"])]
-            line += [p_value(run["t_test"])]
+            line += [p_value(run["t_test"]), p_value(run["t_test_two_sided"])]
         body.append(line)
     cautions = "".join(f"> {text}\n>\n" for text in comparison["cautions"]).removesuffix(">\n")
     return "\n".join(part for part in (rows(head, body), cautions) if part)

@@ -136,7 +136,8 @@ def _groups(axes: Any, judgement: Mapping[str, Any]) -> None:
 def _concordance(axes: Any, judgement: Mapping[str, Any]) -> None:
     rows = judgement["concordance"][::-1]
     _whiskers(axes, [row["dimension"] for row in rows], rows)
-    axes.set_xlim(min(0.0, *[row["low"] or row["mean"] for row in rows]), 1)
+    known = [row[key] for row in rows for key in ("mean", "low") if row[key] is not None]
+    axes.set_xlim(min([0.0, *known]), 1)
     axes.set_xlabel("CCC")
 
 
@@ -159,9 +160,9 @@ def _reliability(axes: Any, judgement: Mapping[str, Any]) -> None:
     sure = np.array([b["confidence"] for b in bins])
     shared = np.minimum(right, sure)
     for height, foot, colour, label in (
-        (shared, 0, BLUE, "accuracy"),
-        (sure - shared, shared, ORANGE, "confidence beyond it"),
-        (right - shared, shared, PALE, "accuracy beyond it"),
+        (shared, 0, BLUE, "accuracy and confidence"),
+        (sure - shared, shared, ORANGE, "confidence alone"),
+        (right - shared, shared, PALE, "accuracy alone"),
     ):
         axes.bar(left, height, width * 0.94, bottom=foot, align="edge", color=colour, label=label)
     axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1)

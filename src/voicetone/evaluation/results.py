@@ -43,6 +43,14 @@ ROW = (
     "predictions",
 )
 NUMBERS = ("mean", "sd", "low", "high", "p")
+FACTS = {
+    "labels": "label_rule",
+    "protocol": "protocol",
+    "features": "features",
+    "model": "model",
+    "fold_hash": "folds",
+}
+"""What a row says in words, and where a table's `meta` says it."""
 DIGITS = 4
 TOLERANCE = 0.6 * 10**-DIGITS
 """Rows are rounded to `DIGITS` places; other machines may differ in the last bit."""
@@ -50,10 +58,12 @@ TOLERANCE = 0.6 * 10**-DIGITS
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A results file computed again: how many rows, and a line for each that differs."""
+    """A results file computed again: its rows, the numbers and the words that were compared, and
+    a line for each that differs."""
 
     rows: int
     numbers: int
+    words: int
     mismatches: list[str]
 
 
@@ -71,16 +81,16 @@ def result_row(
         folder: where the results file lies.
         metric: a name in `HEADLINE`, or `ccc:<dimension>` or `speaker_ccc:<dimension>`.
         baseline: the table of the run that this one is to be better than.
-        facts: values of `ROW` that the table's own facts do not have, or have otherwise.
+        facts: values of `ROW` that the table's own facts do not have.
 
     Raises:
-        DataError: predictions that can't be read, or without this metric.
+        DataError: predictions that can't be read, or without this metric, or facts that the table
+            contradicts.
     """
     table = read_table(predictions)
     meta = table.meta
-    corpora = sorted({str(name) for name in table.corpus.tolist() if name})
     row: dict[str, Any] = {
-        "corpus": ", ".join(corpora),
+        "corpus": ", ".join(_corpora(table)),
         "labels": meta.get("label_rule", ""),
         "protocol": meta.get("protocol", ""),
         "features": meta.get("features", ""),
@@ -91,6 +101,9 @@ def result_row(
         "baseline": None if baseline is None else _relative(baseline, folder),
         "predictions": _relative(predictions, folder),
     }
+    for key, told in _told(table, row).items():
+        if not _agree(key, row[key], told):
+            raise DataError(f"{predictions}: {key} can't be {row[key]!r}, the table says {told!r}")
     row |= _numbers(table, metric, None if baseline is None else read_predictions(baseline))
     return {key: row[key] for key in ROW} | {k: v for k, v in row.items() if k not in ROW}
 
@@ -117,6 +130,8 @@ def read_results(path: Path) -> list[dict[str, Any]]:
     rows = data.get("rows") if isinstance(data, Mapping) else data
     if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
         raise DataError(f"{path}: no list of rows in it; see docs/evaluation.md")
+    if not rows:
+        raise DataError(f"{path}: its list of rows is empty: there is nothing to compute again")
     for number, row in enumerate(rows, 1):
         lacking = [key for key in ROW if key not in row]
         if lacking:
@@ -127,17 +142,20 @@ def read_results(path: Path) -> list[dict[str, Any]]:
 def recompute(path: Path, tolerance: float = TOLERANCE) -> Check:
     """Compute every number of a results file again from its predictions.
 
+    What a row says in words (corpus, labels, protocol, features, model, fold table, test) must be
+    what the table says, where it does.
+
     Raises:
         DataError: a file that is no file of results. What is wrong with single rows, a table that
             is gone included, is a mismatch.
     """
     rows = read_results(path)
     mismatches = []
-    numbers = 0
+    numbers = words = 0
     for number, row in enumerate(rows, 1):
         where = f"{path}: row {number} ({row['model']}, {row['metric']})"
         try:
-            found = _again(row, path.parent)
+            found, told = _again(row, path.parent)
         except DataError as error:
             mismatches.append(f"{where}: {error}")
             continue
@@ -145,15 +163,43 @@ def recompute(path: Path, tolerance: float = TOLERANCE) -> Check:
             numbers += 1
             if not _same(row[key], value, 0.0 if key == "seeds" else tolerance):
                 mismatches.append(f"{where}: {key} is {row[key]} in the file and {value} computed")
-    return Check(len(rows), numbers, mismatches)
+        for key, text in told.items():
+            words += 1
+            if not _agree(key, row[key], text):
+                mismatches.append(
+                    f"{where}: {key} is {row[key]!r} in the file and {text!r} in the table"
+                )
+    return Check(len(rows), numbers, words, mismatches)
 
 
-def _again(row: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def _again(row: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """The numbers of a row, and the words that its table has for it."""
     table = read_table(folder / str(row["predictions"]))
     baseline = row["baseline"]
     against = None if baseline in (None, "") else read_predictions(folder / str(baseline))
     found = _numbers(table, str(row["metric"]), against)
-    return {"seeds": len(table.seeds), **{key: found[key] for key in NUMBERS}}
+    told = _told(table, row)
+    if "test" in row:
+        told["test"] = str(found.get("test", ""))
+    return {"seeds": len(table.seeds), **{key: found[key] for key in NUMBERS}}, told
+
+
+def _told(table: PredictionTable | DimensionTable, row: Mapping[str, Any]) -> dict[str, str]:
+    """What a table says of itself, by the keys of a row."""
+    told = {key: table.meta[name] for key, name in FACTS.items() if table.meta.get(name)}
+    corpora = _corpora(table)
+    told |= {"corpus": ", ".join(corpora)} if corpora else {}
+    return {key: text for key, text in told.items() if key in row}
+
+
+def _corpora(table: PredictionTable | DimensionTable) -> list[str]:
+    return sorted({str(name) for name in table.corpus.tolist() if name})
+
+
+def _agree(key: str, said: Any, told: str) -> bool:
+    if key == "corpus":  # in any order
+        return sorted(part.strip() for part in str(said).split(",")) == told.split(", ")
+    return str(said) == told
 
 
 def _numbers(

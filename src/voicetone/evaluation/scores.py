@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,10 +18,12 @@ from voicetone.evaluation.errors_made import worst_errors
 from voicetone.evaluation.fairness import fairness
 from voicetone.evaluation.selective import conformal_sets, coverage_curve
 from voicetone.evaluation.soft_labels import soft_labels
-from voicetone.evaluation.table import DimensionTable, PredictionTable
+from voicetone.evaluation.table import CAUTIONS, DimensionTable, PredictionTable
 
 FEW_SPEAKERS = 10
 FEW_CASES = 10
+DEPENDENT = re.compile(r"(^|speaker[\s_-]*)dependent", re.IGNORECASE)
+"""In a protocol that says so; no part of "speaker-independent"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ def judge(table: PredictionTable, number: int = DRAWS, seed: int = 0) -> dict[st
         "draws": number,
         "seed": seed,
         "no_intervals": drawn.reason,
-        "cautions": _cautions(table, drawn.reason),
+        "cautions": _cautions(table, drawn.reason, number),
         "labels": _labels(table, drawn),
         "confusion": drawn.whole.sum(0).astype(int).tolist(),
         "calibration": _plain(calibration(table, seed)),
@@ -84,7 +87,7 @@ def judge_dimensions(table: DimensionTable, number: int = DRAWS, seed: int = 0) 
         "draws": number,
         "seed": seed,
         "no_intervals": reason,
-        "cautions": _speaker_cautions(table, reason),
+        "cautions": _speaker_cautions(table, reason, number),
     }
     return {key: _without_nan(value) for key, value in found.items()}
 
@@ -153,15 +156,16 @@ def _labels(table: PredictionTable, drawn: Resampled) -> list[dict[str, Any]]:
     return rows
 
 
-def _cautions(table: PredictionTable, reason: str | None) -> list[str]:
+def _cautions(table: PredictionTable, reason: str | None, draws: int) -> list[str]:
     """What a reader must know before believing a number."""
-    said = _speaker_cautions(table, reason)
+    said = _speaker_cautions(table, reason, draws)
     cases = np.bincount(table.truth_codes, minlength=len(table.labels)) / max(1, len(table.seeds))
     for label, number in zip(table.labels, cases.tolist(), strict=True):
         if number == 0:
             said.append(f"No utterance is {label}: averages over labels leave it out.")
         elif number < FEW_CASES:
-            said.append(f"Only {number:.0f} utterances are {label}: its scores are rough.")
+            few = "1 utterance is" if round(number) == 1 else f"{number:.0f} utterances are"
+            said.append(f"Only {few} {label}: its scores are rough.")
     if not table.probabilities:
         said.append(
             "The scores are no probabilities, so nothing is said of calibration and of sets."
@@ -169,11 +173,12 @@ def _cautions(table: PredictionTable, reason: str | None) -> list[str]:
     return said
 
 
-def _speaker_cautions(table: PredictionTable | DimensionTable, reason: str | None) -> list[str]:
-    said = []
-    if reason is not None:
-        said.append(reason[:1].upper() + reason[1:] + ".")
-    elif len(table.speakers) < FEW_SPEAKERS:
+def _speaker_cautions(
+    table: PredictionTable | DimensionTable, reason: str | None, draws: int
+) -> list[str]:
+    told = table.meta.get(CAUTIONS, "").removeprefix("caution: ")
+    said = [_sentence(text) for text in (told, reason) if text]
+    if reason is None and draws and len(table.speakers) < FEW_SPEAKERS:
         said.append(
             f"{len(table.speakers)} speakers are few: the intervals are wide, and rough themselves."
         )
@@ -183,12 +188,16 @@ def _speaker_cautions(table: PredictionTable | DimensionTable, reason: str | Non
             "The table does not say by which protocol it was made: whether test speakers were "
             "unknown to the model can't be seen from it."
         )
-    elif "dependent" in protocol and "independent" not in protocol:
+    elif DEPENDENT.search(protocol):
         said.append(
             "The protocol is speaker-dependent: the model learnt from the speakers it is judged "
             "on, so the scores say little of new speakers."
         )
     return said
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].removesuffix('.')}."
 
 
 def _plain(record: Any) -> dict[str, Any] | None:

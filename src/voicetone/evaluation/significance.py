@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -72,25 +73,42 @@ def difference(
     values = np.array([apart(w) for w in draws(codes.astype(np.int64), number, seed)])
     tail = 1 + min(int((values <= 0).sum()), int((values >= 0).sum()))
     p = min(1.0, 2 * tail / (number + 1))
-    return Difference(metric, value, *interval(values), p, len(ids), left_out, None)
+    low, high = interval(values)
+    return Difference(metric, value, low, high, p, len(ids), left_out, None)
 
 
 def better_over_seeds(first: Sequence[float], second: Sequence[float]) -> float | None:
     """p of a one-tailed t-test that the first model's scores over seeds are higher.
 
-    Welch's, as the runs of two models are not paired; None with fewer than two seeds for either,
-    or where no score differs from another.
+    Which model comes first must not depend on the scores: putting the better one first doubles the
+    chance of a small p. Welch's, as the runs of two models are not paired; None with fewer than two
+    seeds for either, or where no score differs from another.
 
     Raises:
         MissingExtraError: scipy is not installed.
     """
-    if min(len(first), len(second)) < 2 or (np.std(first) == 0 and np.std(second) == 0):
+    return _welch(first, second, "greater")
+
+
+def different_over_seeds(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """p of the same t-test, two-sided: that the two models' scores over seeds differ.
+
+    Raises:
+        MissingExtraError: scipy is not installed.
+    """
+    return _welch(first, second, "two-sided")
+
+
+def _welch(
+    first: Sequence[float], second: Sequence[float], side: Literal["greater", "two-sided"]
+) -> float | None:
+    if min(len(first), len(second)) < 2 or max(np.ptp(first), np.ptp(second)) == 0:
         return None
     try:
         from scipy.stats import ttest_ind
     except ImportError as error:
         raise MissingExtraError("a t-test", "report") from error
-    return float(ttest_ind(first, second, equal_var=False, alternative="greater").pvalue)
+    return float(ttest_ind(first, second, equal_var=False, alternative=side).pvalue)
 
 
 def seed_scores(table: PredictionTable, metric: str = "uar") -> list[float]:

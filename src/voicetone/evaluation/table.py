@@ -25,6 +25,17 @@ Bools = NDArray[np.bool_]
 SUM_TOLERANCE = 1e-3
 """How far the sum of a row's probabilities may be from one."""
 
+CAUTIONS = "cautions"
+"""The key in `meta` of what a reader of the scores must know, such as what was left out."""
+
+
+class RowError(DataError):
+    """A row that can't be; `row` is its place from 0, `name` its utterance."""
+
+    def __init__(self, problem: str, row: int, name: str) -> None:
+        super().__init__(f"row {row + 1} ({name}): {problem}")
+        self.problem, self.row, self.name = problem, row, name
+
 
 class _Rows:
     """What both tables can do. Every array among their fields has a part for each row."""
@@ -79,7 +90,8 @@ class PredictionTable(_Rows):
         groups: named properties of the speaker or utterance (sex, language, ...), each `[n]`.
         audio: paths `[n]`; `#t=1.2,3.4` at the end says which seconds of the file.
         votes: the raters' shares of the labels `[n, labels]`; a row of zeros has none.
-        meta: facts about the run: recipe, fold table, label rule, features, model, protocol.
+        meta: facts about the run: recipe, fold table, label rule, features, model, protocol;
+            what stands under `cautions` is told before the scores.
 
     Raises:
         DataError: columns of different lengths, a label that is not in `labels`, scores that are
@@ -114,16 +126,18 @@ class PredictionTable(_Rows):
                 f"{n} rows by {len(labels)} labels are wanted"
             )
         if not np.isfinite(scores).all():
-            raise DataError(
-                f"{_row(self, np.asarray(~np.isfinite(scores).all(1)))}: a score is not a number"
+            raise _row_error(
+                self, np.asarray(~np.isfinite(scores).all(1)), "a score is not a number"
             )
         _set(self, "scores", scores)
         if _is_open(self.probabilities):
             _set(self, "probabilities", _look_like_probabilities(scores))
         elif self.probabilities and n and not _sum_to_one(scores).all():
-            raise DataError(
-                f"{_row(self, ~_sum_to_one(scores))}: probabilities are not negative and sum to "
-                "one: normalise them, or say that they are decision values"
+            raise _row_error(
+                self,
+                ~_sum_to_one(scores),
+                "probabilities are not negative and sum to one: normalise them, or say that they "
+                "are decision values",
             )
         if _is_open(self.predicted):
             best = np.asarray(labels)[scores.argmax(1)] if n else np.zeros(0, dtype=np.str_)
@@ -134,9 +148,10 @@ class PredictionTable(_Rows):
             unknown = ~np.isin(getattr(self, name), labels)
             if unknown.any():
                 first = str(getattr(self, name)[unknown.argmax()])
-                raise DataError(
-                    f"{_row(self, unknown)}: {name} is {first!r}, which is none of the labels "
-                    f"{', '.join(labels)}"
+                raise _row_error(
+                    self,
+                    unknown,
+                    f"{name} is {first!r}, which is none of the labels {', '.join(labels)}",
                 )
         if self.votes is not None:
             _set(self, "votes", _votes(self, np.asarray(self.votes, dtype=np.float32)))
@@ -204,7 +219,7 @@ class DimensionTable(_Rows):
             _set(self, name, values)
         wrong = np.asarray(~np.isfinite(self.predicted).all(1))
         if wrong.any():
-            raise DataError(f"{_row(self, wrong)}: a prediction is not a number")
+            raise _row_error(self, wrong, "a prediction is not a number")
 
     def write(self, path: Path) -> None:
         """Write the table as Parquet or CSV, as `PredictionTable.write` does."""
@@ -220,7 +235,8 @@ def concatenate(tables: Sequence[PredictionTable]) -> PredictionTable:
     """The rows of several tables, as of the folds and seeds of a run.
 
     Labels are those of all tables; a label that a table does not have gets the score 0, or for
-    decision values the table's least one. Of the facts in `meta`, those in which all agree stay.
+    decision values the table's least one. Of the facts in `meta`, those in which all agree stay,
+    and all cautions.
 
     Raises:
         DataError: no tables, an utterance twice within a seed, or probabilities beside decision
@@ -342,16 +358,20 @@ def _check_unique(table: PredictionTable | DimensionTable) -> None:
     order = np.lexsort((table.seed, ids))
     same = (np.diff(ids[order]) == 0) & (np.diff(table.seed[order]) == 0)
     if same.any():
-        first = order[1:][same].min()
-        raise DataError(
-            f"row {first + 1} ({table.id[first]}): this utterance is there twice for seed "
-            f"{table.seed[first]}: leave one out, or give each seed its number"
+        first = int(order[1:][same].min())
+        raise RowError(
+            f"this utterance is there twice for seed {table.seed[first]}: leave one out, or give "
+            "each seed its number",
+            first,
+            str(table.id[first]),
         )
 
 
-def _row(table: PredictionTable | DimensionTable, wrong: Bools) -> str:
+def _row_error(
+    table: PredictionTable | DimensionTable, wrong: NDArray[Any], problem: str
+) -> RowError:
     first = int(wrong.argmax())
-    return f"row {first + 1} ({table.id[first]})"
+    return RowError(problem, first, str(table.id[first]))
 
 
 def _sum_to_one(scores: Floats) -> Bools:
@@ -369,7 +389,7 @@ def _votes(table: PredictionTable, votes: Floats) -> Floats:
         raise DataError(f"votes have the shape {list(votes.shape)}, scores another")
     wrong = np.asarray(~(np.isfinite(votes) & (votes >= 0)).all(1))
     if wrong.any():
-        raise DataError(f"{_row(table, wrong)}: a vote is negative or not a number")
+        raise _row_error(table, wrong, "a vote is negative or not a number")
     total = votes.sum(1, keepdims=True)
     return (votes / np.where(total > 0, total, 1)).astype(np.float32)
 
@@ -392,6 +412,9 @@ def _joined(tables: Iterable[PredictionTable | DimensionTable]) -> dict[str, Any
     }
     first, *others = tables
     meta = {k: v for k, v in first.meta.items() if all(t.meta.get(k) == v for t in others)}
+    cautions = dict.fromkeys(t.meta[CAUTIONS] for t in tables if t.meta.get(CAUTIONS))
+    if cautions:
+        meta[CAUTIONS] = " ".join(cautions)
     return {**common, "groups": groups, "meta": meta}
 
 

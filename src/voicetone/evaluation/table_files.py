@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from voicetone.errors import DataError, MissingExtraError
+from voicetone.errors import DataError, MissingExtraError, UsageError
 from voicetone.evaluation.table import (
     DimensionTable,
     PredictionTable,
+    RowError,
     concatenate,
     concatenate_dimensions,
 )
@@ -25,6 +26,8 @@ EMPTY = {"corpus": "", "fold": "", "seed": 0, "audio": ""}
 ENDINGS = (".parquet", ".csv", ".jsonl", ".json")
 AnyTable = PredictionTable | DimensionTable
 Columns = dict[str, Any]
+Lines = Sequence[int]
+"""The line of the file that each row begins in, counted from 1."""
 
 
 def write_predictions(table: PredictionTable, path: Path) -> None:
@@ -59,9 +62,10 @@ def read_table(path: Path, truth: Path | None = None) -> AnyTable:
 
     Raises:
         DataError: nothing there, or no table of predictions.
+        UsageError: `truth` for a table that has its own.
     """
     if path.is_dir():
-        return _read_folder(path)
+        return _read_folder(path, truth)
     if not path.is_file():
         raise DataError(f"{path}: no such file of predictions")
     ending = path.suffix.lower()
@@ -73,17 +77,40 @@ def read_table(path: Path, truth: Path | None = None) -> AnyTable:
         from voicetone.evaluation.table_foreign import read_emobox
 
         return read_emobox(path, truth)
-    columns, facts = _read_parquet(path) if ending == ".parquet" else (_read_csv(path), {})
+    facts: Columns = {}
+    lines = None
+    if ending == ".parquet":
+        columns, facts = _read_parquet(path)
+    else:
+        columns, lines = read_csv(path)
     if not len(next(iter(columns.values()), ())):
         raise DataError(f"{path}: the table has no rows: write its predictions first")
-    from voicetone.evaluation.table_foreign import is_odyssey, read_odyssey
+    from voicetone.evaluation.table_foreign import is_odyssey, needs_truth, read_odyssey
 
-    if is_odyssey(columns):
-        return read_odyssey(path, columns, None if truth is None else _read_csv(truth))
+    if truth is not None and not needs_truth(columns):
+        raise UsageError(f"--truth {truth}: {path} has its truth in it: leave the option out")
+    try:
+        if is_odyssey(columns):
+            return read_odyssey(path, columns, lines, truth)
+        return _named(path, columns, facts)
+    except RowError as error:
+        raise DataError(_placed(path, lines, error)) from error
+
+
+def _named(path: Path, columns: Columns, facts: Columns) -> AnyTable:
     try:
         return table_from(columns, facts)
+    except RowError:
+        raise
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
+
+
+def _placed(path: Path, lines: Lines | None, error: RowError) -> str:
+    """The message of a row, by its line in a text file."""
+    if lines is None:
+        return f"{path}: {error}"
+    return f"{path}:{lines[error.row]}: {error.name}: {error.problem}"
 
 
 def table_from(columns: Mapping[str, Any], facts: Mapping[str, Any] | None = None) -> AnyTable:
@@ -97,7 +124,7 @@ def table_from(columns: Mapping[str, Any], facts: Mapping[str, Any] | None = Non
         raise DataError(_missing("id", columns))
     common = {name: columns[name] for name in COMMON if name in columns}
     if "seed" in common:
-        common["seed"] = _integers(common["seed"])
+        common["seed"] = _integers(common["seed"], columns["id"])
     common["groups"] = {k[6:]: v for k, v in columns.items() if k.startswith("group_")}
     common["meta"] = facts.get("meta", {})
     dimensions = tuple(k[10:] for k in columns if k.startswith("predicted_"))
@@ -148,12 +175,12 @@ def _predictions(columns: Columns, common: Columns, facts: Columns) -> Predictio
     )
 
 
-def _read_folder(folder: Path) -> AnyTable:
+def _read_folder(folder: Path, truth: Path | None) -> AnyTable:
     inner = folder / "predictions"
     files = sorted(p for p in (inner if inner.is_dir() else folder).iterdir() if _is_table(p))
     if not files:
         raise DataError(f"{folder}: no predictions here; name a run's folder or a table")
-    tables = [read_table(p) for p in files]
+    tables = [read_table(p, truth) for p in files]
     labelled = [t for t in tables if isinstance(t, PredictionTable)]
     dimensions = [t for t in tables if isinstance(t, DimensionTable)]
     try:
@@ -239,23 +266,34 @@ def _arrow() -> tuple[Any, Any]:
     return pa, pq
 
 
-def _read_csv(path: Path) -> Columns:
+def read_csv(path: Path) -> tuple[Columns, Lines]:
+    """The columns of a table with commas, semicolons or tabs, and the line of each row.
+
+    Raises:
+        DataError: no such file, or no table; the message names file and line.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, delimiter="\t" if "\t" in file.readline() else ",")
+            first = next((line for line in file if line.strip()), "")
             file.seek(0)
-            rows = [row for row in reader if row]
-            if not rows:
-                raise DataError(f"{path}: the file is empty")
-            header = [name.strip() for name in rows[0]]
-            twice = [name for name in header if header.count(name) > 1]
-            if twice:
-                raise DataError(f"{path}: the column {twice[0]} is there twice")
+            reader = csv.reader(file, delimiter=max(",;\t", key=first.count))
+            rows, lines, line = [], [], 1
+            for row in reader:
+                if row:
+                    rows.append(row)
+                    lines.append(line)
+                line = reader.line_num + 1
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file of predictions") from error
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: not a CSV table in UTF-8 ({error})") from error
-    for number, row in enumerate(rows[1:], 2):
+    if not rows:
+        raise DataError(f"{path}: the file is empty")
+    header = [name.strip() for name in rows[0]]
+    twice = [name for name in header if header.count(name) > 1]
+    if twice:
+        raise DataError(f"{path}: the column {twice[0]} is there twice")
+    for number, row in zip(lines[1:], rows[1:], strict=True):
         if len(row) != len(header):
             raise DataError(
                 f"{path}:{number}: {len(row)} values for {len(header)} columns: repair this line"
@@ -264,16 +302,18 @@ def _read_csv(path: Path) -> Columns:
     columns: Columns = {}
     for name, column in zip(header, values, strict=True):
         numeric = name.startswith(("score_", "vote_", "truth_", "predicted_")) or name == "seed"
-        columns[name] = _numbers(path, name, column) if numeric else np.asarray(column, np.str_)
-    return columns
+        columns[name] = (
+            _numbers(path, name, column, lines[1:]) if numeric else np.asarray(column, np.str_)
+        )
+    return columns, lines[1:]
 
 
-def _numbers(path: Path, name: str, values: tuple[str, ...]) -> Any:
+def _numbers(path: Path, name: str, values: tuple[str, ...], lines: Lines) -> Any:
     try:
         return np.asarray(values, dtype=np.float64)
     except ValueError:
         found = []
-        for number, value in enumerate(values, 2):
+        for number, value in zip(lines, values, strict=True):
             try:
                 found.append(float(value) if value.strip() else np.nan)
             except ValueError:
@@ -281,12 +321,13 @@ def _numbers(path: Path, name: str, values: tuple[str, ...]) -> Any:
         return np.asarray(found)
 
 
-def _integers(values: Any) -> Any:
+def _integers(values: Any, ids: Any) -> Any:
     numbers = np.asarray(values)
     if numbers.dtype.kind == "f":
-        wrong = ~(numbers == np.round(numbers))
+        wrong = ~(np.isfinite(numbers) & (numbers == np.round(numbers)))
         if wrong.any():
-            raise DataError(f"row {int(wrong.argmax()) + 1}: a seed is a whole number")
+            first = int(wrong.argmax())
+            raise RowError("a seed is a whole number", first, str(ids[first]))
     return numbers.astype(np.int64)
 
 
