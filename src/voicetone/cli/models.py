@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from voicetone.cli.output import complain, say
-from voicetone.errors import BundleError
+from voicetone.cli.output import OutputError, complain, say
+from voicetone.errors import BundleError, MissingExtraError
 
 if TYPE_CHECKING:
     from voicetone.pretrained import BundleSpec
 
 MOST_LINES = 10  # of attribution, unless all are asked for
 
-models = typer.Typer(name="models", help="List, describe and verify model bundles.")
+models = typer.Typer(name="models", help="List, describe, verify and make model bundles.")
 
 
 @models.callback(invoke_without_command=True)
@@ -92,6 +92,47 @@ def verify_models(
             say(f"{name}: {spec.id} is as it was made ({len(spec.files)} files)\n")
     if failed:
         raise typer.Exit(BundleError.exit_code)
+
+
+@models.command("export")
+def export_model(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="OUT/TARGET/SYSTEM of an aae run.")],
+    out: Annotated[Path, typer.Option(help="Folder for the bundle.")],
+    fold: Annotated[
+        str, typer.Option(help="Whose weights; by default the first fold's that were kept.")
+    ] = "",
+    seed: Annotated[
+        int | None, typer.Option(help="Whose weights; by default of the run's first seed.")
+    ] = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Where a corpus lies that is not below VOICETONE_DATA: its folder or manifest, or "
+            "the folder that holds it. May be given several times."
+        ),
+    ] = None,
+    name: Annotated[
+        str, typer.Option(help="Of the bundle; by default recipe, target and system.")
+    ] = "",
+    licence: Annotated[
+        str, typer.Option(help="Of the weights; by default that of the training data.")
+    ] = "",
+) -> None:
+    """Make a bundle of a trained autoencoder, for voicetone analyze --model."""
+    try:
+        from voicetone.training.aae_export import export
+
+        folder = export(run, out, fold=fold, seed=seed, data=data or (), name=name, licence=licence)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing == "voicetone":
+            raise
+        raise MissingExtraError(f"voicetone models export ({missing})", "data,train") from error
+    except OSError as error:
+        raise OutputError(
+            f"{out}: can't be written ({error.strerror or error}): choose another place"
+        ) from error
+    say(f"{folder}\n")
 
 
 def megabytes(spec: BundleSpec) -> float:

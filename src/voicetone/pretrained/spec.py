@@ -301,18 +301,16 @@ class WindowSpec(BundleSpec):
     format: Literal[2]
     features: WindowFeatures
     graphs: WindowGraph
-    heads: Annotated[list[Space], Field(min_length=1, max_length=2)]
-    """What the network gives. Without `sentiment`, that is the sum over its emotions."""
+    head: Space
+    """What the network gives. Sentiment is else the sum over the emotions, emotion is else none."""
 
     @model_validator(mode="after")
-    def _heads_have_labels(self) -> Self:
-        if len(set(self.heads)) < len(self.heads):
-            raise ValueError("a head is listed twice")
+    def _head_has_labels(self) -> Self:
         emotions = self.label_spaces.emotion
-        if ("emotion" in self.heads) != bool(emotions):
-            raise ValueError("label_spaces.emotion must have labels if heads has emotion, else not")
-        if "sentiment" not in self.heads and not set(emotions) & set(EMOTION_TO_SENTIMENT):
-            raise ValueError("no emotion has a sentiment, and heads has none either")
+        if (self.head == "emotion") != bool(emotions):
+            raise ValueError("label_spaces.emotion must have labels if head is emotion, else not")
+        if emotions and not set(emotions) & set(EMOTION_TO_SENTIMENT):
+            raise ValueError("none of the emotions has a sentiment")
         return self
 
     @property

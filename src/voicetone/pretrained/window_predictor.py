@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from threading import Lock
 
 import numpy as np
@@ -45,20 +45,16 @@ class WindowPredictor:
         inputs: dict[str, tuple[int | None, ...]] = {"features": (1, wanted.size)}
         if wanted.frames:
             inputs = {"features": (1, wanted.frames, wanted.size), "mask": (1, wanted.frames)}
-        labels = {str(name): len(spec.space(name).labels) for name in spec.heads}
-        check_ports(
-            self._graph,
-            spec.graphs.classifier,
-            inputs,
-            {name: (1, count) for name, count in labels.items()},
+        count = len(spec.space(spec.head).labels)
+        check_ports(self._graph, spec.graphs.classifier, inputs, {spec.head: (1, count)})
+        found = self._logits(
+            np.zeros((10, wanted.size) if wanted.frames else wanted.size, np.float32)
         )
-        shape = (10, wanted.size) if wanted.frames else (wanted.size,)
-        for name, found in self._logits(np.zeros(shape, dtype=np.float32)).items():
-            if found.shape != (labels[name],):
-                raise BundleError(
-                    f"the graph's {name} has the shape {list(found.shape)} where the bundle says "
-                    f"{[labels[name]]}"
-                )
+        if found.shape != (count,):
+            raise BundleError(
+                f"the graph's {spec.head} has the shape {list(found.shape)} where the bundle says "
+                f"{[count]}"
+            )
 
     @property
     def spec(self) -> WindowSpec:
@@ -108,16 +104,13 @@ class WindowPredictor:
         Raises:
             BundleError: the graph fails or gives something other than numbers.
         """
-        logits = self._logits(values)
-        scale = self._spec.temperature.model_dump()
-        found = {name: softmax(v / np.float32(scale[name])) for name, v in logits.items()}
-        emotions = self._spec.label_spaces.emotion
-        found.setdefault("emotion", np.zeros(0, dtype=np.float32))
-        if "sentiment" not in found:
-            found["sentiment"] = sentiment_of(found["emotion"], emotions)[
-                [SENTIMENTS.index(name) for name in self._spec.label_spaces.sentiment]
-            ]
-        return found
+        spaces, head = self._spec.label_spaces, self._spec.head
+        temperature = getattr(self._spec.temperature, head)
+        found = softmax(self._logits(values) / np.float32(temperature))
+        if head == "sentiment":
+            return {"sentiment": found, "emotion": np.zeros(0, dtype=np.float32)}
+        order = [SENTIMENTS.index(name) for name in spaces.sentiment]
+        return {"sentiment": sentiment_of(found, spaces.emotion)[order], "emotion": found}
 
     def _heard(self, frames: Floats) -> Floats | None:
         """The features of a window's audio `[n, 500]`; None where there are none."""
@@ -138,20 +131,18 @@ class WindowPredictor:
             )
         return values
 
-    def _logits(self, values: Floats) -> dict[str, Floats]:
+    def _logits(self, values: Floats) -> Floats:
         wanted = self._spec.features
         inputs = {"features": values[None]}
         if wanted.frames:
             values, mask = fitted(stepped(values, wanted.step), wanted.frames)
             inputs = {"features": values[None], "mask": mask[None]}
-        heads = list(self._spec.heads)
-        found = dict(zip(heads, run_graph(self._graph, inputs, [*heads]), strict=True))
-        for logits in found.values():
-            check_finite(logits, self._spec.graphs.classifier)
-        return {str(name): logits[0] for name, logits in found.items()}
+        (logits,) = run_graph(self._graph, inputs, [self._spec.head])
+        check_finite(logits, self._spec.graphs.classifier)
+        return np.asarray(logits[0])
 
 
-def sentiment_of(probabilities: Floats, emotions: list[str]) -> Floats:
+def sentiment_of(probabilities: Floats, emotions: Sequence[str]) -> Floats:
     """Sentiment `[..., 3]` in the order of `SENTIMENTS`: the sum over the emotions of each.
 
     Emotions without a sentiment (surprise, boredom) are left out and the rest scaled to one.

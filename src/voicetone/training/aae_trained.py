@@ -48,6 +48,8 @@ class TrainedRun:
     name: str
     settings: dict[str, Any]
     """Of `recipe.json`."""
+    recipe: AaeRecipe
+    """The same, of this system alone, with corpora where they lie here."""
     targets: tuple[str, ...]
     """Names of the y: one, but for `joint = true`."""
     seed: int
@@ -114,6 +116,7 @@ def open_run(
         path=path,
         name=f"{settings['name']}/{settings['target']['name']}/{settings['system']['name']}",
         settings=settings,
+        recipe=recipe,
         targets=tuple(settings.get("joint_targets", [settings["target"]["name"]])),
         seed=seed,
         folds=tuple(f.name for f in table.folds),

@@ -152,7 +152,11 @@ def coverage_curve(pool: Pool, labels: Labels) -> list[list[float]]:
     truth = labels.sentiment[pool.index]
     shares = by_fold(pool, pool.sentiment, truth)
     known = pool.test & (truth >= 0)
-    confidence, right = shares[known].max(1), shares[known].argmax(1) == truth[known]
+    return sure_curve(shares[known].max(1), shares[known].argmax(1) == truth[known])
+
+
+def sure_curve(confidence: Doubles, right: NDArray[np.bool_]) -> list[list[float]]:
+    """Rows of [threshold, share with a confidence over it, accuracy of those]."""
     curve = []
     for threshold in np.arange(0.35, 0.96, 0.05):
         over = confidence >= threshold

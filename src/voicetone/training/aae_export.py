@@ -1,0 +1,162 @@
+"""A trained autoencoder's classifier as a bundle that `voicetone analyze` takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from voicetone.errors import DataError
+from voicetone.evaluation.calibration import scale, temperature
+from voicetone.evaluation.metrics import uar
+from voicetone.features.extract import extract
+from voicetone.features.sets import extractor
+from voicetone.pretrained import bundle
+from voicetone.pretrained.spec import SPEC_NAME, WINDOW, Space, WindowFeatures
+from voicetone.pretrained.window_predictor import WindowPredictor
+from voicetone.training.aae_card import Export, bundle_facts
+from voicetone.training.aae_graph import Classifier, graph, multiply_adds
+from voicetone.training.aae_trained import Codes, Network, TrainedRun, codes_of, heard, open_run
+from voicetone.types import EMOTIONS, SENTIMENTS, Floats
+
+CLOSE = 1e-4
+"""How far probabilities of the bundle may be from those of the network it was made from."""
+GRAPH = "classifier.onnx"
+
+
+def export(
+    path: Path,
+    out: Path,
+    *,
+    fold: str = "",
+    seed: int | None = None,
+    data: Sequence[Path] = (),
+    name: str = "",
+    licence: str = "",
+) -> Path:
+    """Write one fold's network of a run as a bundle.
+
+    Args:
+        path: `OUT/TARGET/SYSTEM` of a run of `kind = "aae"`.
+        out: the bundle's folder; made if missing.
+        fold: whose weights; the first fold's that were kept if not given.
+        seed: whose weights; the run's first if not given.
+        data: see `open_run`.
+        name: of the bundle; recipe, target and system if not given.
+        licence: of the weights; if not given, that of the training data.
+
+    Raises:
+        UsageError, DataError: see `open_run`; a target that bundles have no place for; features
+            normalised per speaker or corpus; a bundle that gives other probabilities than the
+            network; a folder that holds a bundle.
+        MissingExtraError: openSMILE is not installed.
+    """
+    if (out / SPEC_NAME).exists():
+        raise DataError(f"{out}: holds a bundle already; choose another folder with --out")
+    run = open_run(path, fold=fold, seed=seed, data=data)
+    network = run.networks[0]
+    if len(network.checkpoint.mean) > 1:
+        raise DataError(
+            f"{path}: its features are normalised per speaker or corpus, whose statistics a "
+            "stranger does not have; train a system with normalise = 'global'"
+        )
+    index = run.targets.index(run.settings["target"]["name"])
+    head = head_of(network.checkpoint.labels[index], path)
+    codes, _ = codes_of(run, network, heard(run))
+    made = measured(run, network, codes, index, head, name, licence)
+    graphs, facts = assembled(made)
+    _, spec = bundle.described(out, facts, graphs)
+    predictor = bundle.assemble(spec, graphs)
+    assert isinstance(predictor, WindowPredictor)
+    require_equal(predictor, made, codes.ys[index])
+    return bundle.write(out, facts, graphs)
+
+
+def head_of(labels: Sequence[str], path: Path) -> Space:
+    """The label space that a network's classes belong to.
+
+    Raises:
+        DataError: they are no emotions, and not the three sentiments.
+    """
+    if set(labels) == set(SENTIMENTS):
+        return "sentiment"
+    if set(labels) <= set(EMOTIONS):
+        return "emotion"
+    raise DataError(
+        f"{path}: its classes are {', '.join(labels)}; a bundle gives emotions or the three "
+        "sentiments: export the run of such a target"
+    )
+
+
+def measured(
+    run: TrainedRun,
+    network: Network,
+    codes: Codes,
+    index: int,
+    head: Space,
+    name: str,
+    licence: str,
+) -> Export:
+    """What the fold's validation and test speakers say of a network."""
+    truth, scores = run.material.truth, codes.ys[index]
+    held, tested = codes.validation, codes.test
+    return Export(
+        run=run,
+        network=network,
+        index=index,
+        head=head,
+        name=name,
+        licence=licence,
+        temperature=temperature(scores[held], truth[held]) if len(held) else 1.0,
+        test_uar=uar(truth[tested], scores[tested].argmax(1)),
+    )
+
+
+def assembled(made: Export) -> tuple[dict[str, bytes], dict[str, object]]:
+    """The graphs, and `bundle.json` but for the hashes."""
+    checkpoint = made.network.checkpoint
+    choice, config = checkpoint.features, checkpoint.config
+    classifier = Classifier(checkpoint, made.index).eval()
+    settings = extractor(made.features).settings
+    features = WindowFeatures(
+        name=choice.name,
+        cut_seconds=choice.cut_seconds,
+        size=config.inputs,
+        frames=choice.frames,
+        step=choice.step,
+        opensmile=settings.get("opensmile"),
+    )
+    facts = {
+        "format": WINDOW,
+        "features": features.model_dump(),
+        "graphs": {"classifier": GRAPH},
+        "head": made.head,
+        "parameters": classifier.parameters_count,
+        **bundle_facts(made, multiply_adds(config, config.classes[made.index])),
+    }
+    return {GRAPH: graph(classifier, config, made.head)}, facts
+
+
+def require_equal(predictor: WindowPredictor, made: Export, scores: Floats) -> None:
+    """Make sure that a bundle gives what its network gives, on all held-out utterances.
+
+    Args:
+        predictor: of the bundle.
+        made: the network.
+        scores: its probabilities of all utterances `[n, labels]`, at a temperature of 1.
+
+    Raises:
+        DataError: probabilities further apart than `CLOSE`.
+    """
+    material, fold = made.run.material, made.network.fold
+    rows = material.rows((*fold.validation, *fold.test))
+    utterances = [material.utterances[i] for i in rows]
+    values = extract(utterances, made.features, jobs=1).values
+    found = np.stack([predictor.probabilities(values[u.id])[made.head] for u in utterances])
+    apart = float(np.abs(found - scale(scores[rows], made.temperature)).max())
+    if not apart <= CLOSE:
+        raise DataError(
+            f"{made.network.path}: as a bundle it gives other probabilities, by up to {apart:.2g}; "
+            "nothing was written: report it"
+        )
