@@ -25,7 +25,7 @@ def latents(
     ] = None,
     fold: Annotated[str, typer.Option(help="Only this fold's network.")] = "",
     seed: Annotated[
-        int | None, typer.Option(help="Whose networks; the run's first seed by default.")
+        int | None, typer.Option(help="Whose networks; the lowest that there is by default.")
     ] = None,
     data: Annotated[
         list[Path] | None,

@@ -17,8 +17,8 @@ from voicetone.models.aae import CHANCE
 from voicetone.types import Floats
 
 # Okabe and Ito's colours, told apart by the colour-blind; yellow is too pale on white.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c6bb1")
-MARKERS = ("o", "^", "s", "D")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+MARKERS = ("o", "^", "s", "D", "v")
 _MOST = len(COLOURS) * len(MARKERS)
 
 _PANELS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
@@ -133,12 +133,12 @@ def draw_codes(
     for name, places, words in _projections(z, np.array(columns[0][1]), known):
 
         def paint(figure: Any, at: NDArray[np.float64] = places, said: Any = words) -> None:
-            for axes, (column, values) in zip(
-                figure.subplots(1, len(columns)), columns, strict=True
-            ):
+            row = figure.subplots(1, len(columns))
+            for axes, (column, values) in zip(row, columns, strict=True):
                 _scatter(axes, at, np.array(values), known)
                 axes.set(xlabel=said[0], ylabel=said[1], title=f"z by {column}")
-            figure.suptitle(f"{title}; ringed: speakers it has not met", fontsize=8)
+                axes.title.set_fontsize(9)
+            figure.suptitle(f"{title}; ringed: speakers it was not trained on", fontsize=8)
 
         files += _figure((4.6 * len(columns), 4.6), paint, folder, name)
     return files
@@ -151,16 +151,13 @@ def _projections(
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
     x = z.astype(np.float64)
-    found = []
-    if x.shape[1] > 1:
-        pca = PCA(2).fit(x)
-        share = 100 * pca.explained_variance_ratio_
-        names = (
-            f"component 1 ({share[0]:.0f} % of the variance)",
-            f"component 2 ({share[1]:.0f} %)",
-        )
-        found.append(("z-pca", pca.transform(x), names))
-    if len(set(classes[known].tolist())) > 2 and x.shape[1] > 1:
+    if x.shape[1] < 2 or not x.std(0).max() > 1e-6:  # collapsed: there is nothing to see
+        return []
+    pca = PCA(2).fit(x)
+    share = 100 * pca.explained_variance_ratio_
+    named = [f"component {i} ({s:.0f} % of the variance)" for i, s in enumerate(share, 1)]
+    found = [("z-pca", pca.transform(x), (named[0], named[1]))]
+    if len(set(classes[known].tolist())) > 2:
         lda = LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto")
         lda.fit(x[known], classes[known])
         found.append(("z-lda", lda.transform(x)[:, :2], ("discriminant 1", "discriminant 2")))

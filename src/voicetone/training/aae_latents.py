@@ -51,7 +51,7 @@ def use_latents(
         path: `OUT/TARGET/SYSTEM` of a run of `kind = "aae"`.
         out: the folder; `path/latents` if not given.
         fold: this fold's network only.
-        seed: whose networks; the run's first if not given.
+        seed: whose networks; the lowest that there is if not given.
         data: where the corpora lie, see `open_run`.
         figures: whether to draw.
         jobs: threads, and processes for features; 0 is one per core.
@@ -226,7 +226,10 @@ class _Collected:
         known[codes.train] = True
         first = self.run.settings["target"]["name"]
         labels = [self.run.material.labels[t] for t in self.run.material.truth]
-        columns = [(first, labels), ("speaker", [u.speaker or "unknown" for u in utterances])]
+        speakers = [u.speaker or "unknown" for u in utterances]
+        if len({u.corpus for u in utterances}) == 1:
+            speakers = [name.rpartition("/")[2] for name in speakers]
+        columns = [(first, labels), ("speaker", speakers)]
         title = f"{self.run.name}, fold {codes.network.fold.name}"
         return [p.name for p in draw_codes(codes.z, columns, known, out, title)]
 

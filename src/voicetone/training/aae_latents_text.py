@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-_COLUMNS = (("z", "from z"), ("y", "from y"), ("features", "from the features"))
+_KINDS = ("z", "y", "features")
 _PAIRS = 3  # pairs of classes whose features are printed
 
 
@@ -62,22 +62,19 @@ def _listed(names: Sequence[str]) -> str:
 def _probes(found: Mapping[str, Any]) -> Iterator[str]:
     yield (
         "A linear probe (logistic regression on standardised values, classes weighted alike) is "
-        "trained and tested on the codes that one network gives to all utterances, those of the "
-        "speakers it was trained on included: y of these is surer than of strangers. UAR in per "
-        "cent, mean over networks, with the SD over networks where there are several. *Shuffled* "
-        "is the same probe on shuffled labels. *Strangers* is the UAR over the utterances of each "
-        "network's test speakers alone."
+        "trained and tested on what one network makes of all utterances, those of the speakers it "
+        "was trained on included, whose y and z are surer. *UAR* is in per cent, the mean over "
+        "networks with their SD; *strangers*: over the utterances of each network's test speakers "
+        "alone; *shuffled*: the same probe on shuffled labels. *Features* are what the network "
+        "hears, normalised as it hears them."
     )
     yield ""
-    kinds = [k for k in _COLUMNS if any(k[0] in p["from"] for p in found["probes"])]
-    yield f"| asked | classes | chance | {' | '.join(word for _, word in kinds)} |"
-    yield "|---|--:|--:|" + "---|" * len(kinds)
+    yield "| asked | of | UAR | strangers | shuffled | chance |"
+    yield "|---|---|--:|--:|--:|--:|"
     for probe in found["probes"]:
-        classes = probe["classes"]
-        number = classes if isinstance(classes, int) else len(classes)
-        cells = [_cell(probe["from"][kind]) for kind, _ in kinds]
-        chance = f"{100 * probe['chance']:.1f}"
-        yield f"| {probe['question']} | {number} | {chance} | {' | '.join(cells)} |"
+        for kind in _KINDS:
+            if kind in probe["from"]:
+                yield f"| {probe['question']} | {kind} | {_scores(probe['from'][kind], probe)} |"
     yield ""
     for probe in found["probes"]:
         note = f"; {probe['note']}" if probe["note"] else ""
@@ -95,19 +92,23 @@ def _tested(words: str) -> str:
     return f"{words} than the probe was trained on"
 
 
-def _cell(entry: Mapping[str, Any]) -> str:
-    score, shuffled, held = entry["uar"], entry["shuffled"]["mean"], entry["held_out_uar"]
+def _scores(entry: Mapping[str, Any], probe: Mapping[str, Any]) -> str:
+    score, held = entry["uar"], entry["held_out_uar"]
     spread = "" if score["sd"] is None else f" ± {100 * score['sd']:.1f}"
-    told = f"{100 * score['mean']:.1f}{spread}; shuffled {100 * shuffled:.1f}"
-    return told if held is None else f"{told}; strangers {100 * held:.1f}"
+    strangers = "–" if held is None else f"{100 * held:.1f}"
+    others = f"{100 * entry['shuffled']['mean']:.1f} | {100 * probe['chance']:.1f}"
+    return f"{100 * score['mean']:.1f}{spread} | {strangers} | {others}"
 
 
 def _swaps(result: Mapping[str, Any]) -> Iterator[str]:
     error, mean = result["reconstruction_error"], result["error_of_the_mean"]
+    share = 100 * (1 - error / mean)
+    against = f"{share:.1f} % less than the mean of the training utterances has"
+    if share <= 0:
+        against = "that is no better than the mean of the training utterances"
     yield (
         f"Of {result['utterances']} test utterances. The decoder gives the features back with a "
-        f"mean squared error of {error:.3f} (the mean of the training set: {mean:.3f}, so "
-        f"{100 * (1 - error / mean):.1f} % of it is explained). Distances are in standard "
+        f"mean squared error of {error:.3f}; {against} ({mean:.3f}). Distances are in standard "
         "deviations of each feature over the training utterances."
     )
     yield ""

@@ -88,7 +88,7 @@ def open_run(
     Args:
         path: `OUT/TARGET/SYSTEM` of a run of `kind = "aae"`.
         fold: take only this fold's network.
-        seed: whose networks; the run's first if not given.
+        seed: whose networks; the lowest that there is if not given.
         data: where corpora lie that `VOICETONE_DATA` does not hold: their folders or manifests, or
             folders that hold them.
 
@@ -99,10 +99,6 @@ def open_run(
     settings = _settings(path)
     table = read_folds(path / "folds.json")
     folder = RunFolder(path, settings, table)
-    seeds = [int(s) for s in settings["seeds"]]
-    seed = seeds[0] if seed is None else seed
-    if seed not in seeds:
-        raise UsageError(f"--seed {seed}: the run has the seeds {', '.join(map(str, seeds))}")
     networks = _networks(folder, table, fold, seed)
     recipe = _recipe(settings, path, data)
     found = sources(recipe, recipe.targets)
@@ -118,7 +114,7 @@ def open_run(
         settings=settings,
         recipe=recipe,
         targets=tuple(settings.get("joint_targets", [settings["target"]["name"]])),
-        seed=seed,
+        seed=networks[0].checkpoint.seed,
         folds=tuple(f.name for f in table.folds),
         networks=networks,
         found=found,
@@ -140,25 +136,33 @@ def _settings(path: Path) -> dict[str, Any]:
     raise DataError(f'{path}: no system\'s folder of a run of kind = "aae"; {hint}')
 
 
-def _networks(folder: RunFolder, table: FoldTable, wanted: str, seed: int) -> tuple[Network, ...]:
+def _networks(
+    folder: RunFolder, table: FoldTable, wanted: str, seed: int | None
+) -> tuple[Network, ...]:
+    """Those of one seed, of all folds or of the one that is wanted by its name or its files'."""
+    kept = sorted((folder.path / "checkpoints").glob("*.safetensors"))
+    seeds = sorted({int(s) for p in kept if (s := p.stem.rpartition("-")[2]).isdecimal()})
+    if not seeds:
+        raise DataError(
+            f"{folder.path}: no weights in its checkpoints; a recipe keeps them with checkpoints = "
+            '"first" (of the first seed) or "all", and a joint network\'s lie with its first target'
+        )
+    seed = seeds[0] if seed is None else seed
+    if seed not in seeds:
+        there = ", ".join(map(str, seeds))
+        raise UsageError(f"--seed {seed}: there are weights of these seeds: {there}")
     paths = {f: folder.part("checkpoints", f.name, seed, "safetensors") for f in table.folds}
     chosen = {f: p for f, p in paths.items() if wanted in ("", f.name, p.stem.rpartition("-")[0])}
-    if not chosen:
-        names = ", ".join(f.name for f in table.folds)
-        raise UsageError(f"--fold {wanted}: the run's folds are {names}")
-    there = {f: p for f, p in chosen.items() if p.is_file()}
-    if not there:
-        raise DataError(
-            f"{folder.path}: no weights of seed {seed} in its checkpoints; a recipe keeps them "
-            'with checkpoints = "first" (of the first seed) or "all", and a joint network\'s lie '
-            "with its first target"
-        )
-    return tuple(Network(f, p, read_checkpoint(p)) for f, p in there.items())
+    found = {f: p for f, p in chosen.items() if p.is_file()}
+    if not found:
+        names = ", ".join(f.name for f, p in paths.items() if p.is_file())
+        raise UsageError(f"--fold {wanted}: there are weights of these folds: {names}")
+    return tuple(Network(f, p, read_checkpoint(p)) for f, p in found.items())
 
 
 def _recipe(settings: dict[str, Any], path: Path, data: Sequence[Path]) -> AaeRecipe:
     """The recipe of this system alone, its corpora where they lie on this machine."""
-    kept = ("kind", "name", "corpora", "protocol", "seeds")
+    kept = ("kind", "name", "corpora", "protocol")
     told = {key: settings[key] for key in kept}
     told |= {"systems": [settings["system"]], "targets": [settings["target"]]}
     recipe = TypeAdapter(AaeRecipe).validate_python(told)
