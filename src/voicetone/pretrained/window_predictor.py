@@ -7,7 +7,7 @@ from threading import Lock
 
 import numpy as np
 
-from voicetone.audio.energy import energy_presence
+from voicetone.audio.energy import energy_presence, speech_span
 from voicetone.audio.units import FEATURE_HOP, FRAME, SHORT_SECONDS, to_samples
 from voicetone.errors import AudioError, BundleError
 from voicetone.features.lengths import fitted, stepped
@@ -77,8 +77,10 @@ class WindowPredictor:
     def classify(self, frames: Floats, weight: Floats) -> Mapping[str, Floats]:
         """Audio `[B, n, 500]`, weight `[B, n]` → probabilities `[B, labels]` per label space.
 
-        A window that gives no features has NaN: under 1 s, silent, or refused by openSMILE. Zeros
-        in the last frame are what fills up the last frame of a stream, and are not heard.
+        Heard is the window from where its speech begins to where that ends, as the energy has it:
+        these networks learnt from utterances without silence around them. Where
+        that is under 1 s, or openSMILE finds it too short, the answer is NaN. Zeros at the end of
+        the last frame fill up the last frame of a stream, and are not heard.
 
         Raises:
             MissingExtraError: openSMILE is not installed.
@@ -114,9 +116,14 @@ class WindowPredictor:
 
     def _heard(self, frames: Floats) -> Floats | None:
         """The features of a window's audio `[n, 500]`; None where there are none."""
-        last = np.trim_zeros(frames[-1], "b") if len(frames) else frames.reshape(-1)
-        samples = np.concatenate([frames[:-1].reshape(-1), last])
-        if len(samples) < _LEAST or not samples.any():
+        if not frames.any():
+            return None
+        first, last = speech_span(frames, self._spec.speech.threshold)
+        heard = frames[first:last]
+        samples = heard.reshape(-1)
+        if last == len(frames) > first:
+            samples = samples[: len(samples) - FRAME + len(np.trim_zeros(heard[-1], "b"))]
+        if len(samples) < _LEAST:
             return None
         try:
             with self._extracting:
