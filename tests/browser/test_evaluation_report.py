@@ -119,3 +119,42 @@ def test_an_error_can_be_played(browser: Any, tmp_path: Path) -> None:
     )
     assert length == pytest.approx(2, abs=0.2)
     page.close()
+
+
+@pytest.mark.parametrize("make", [full, many, side_by_side])
+def test_narrow_tables_show_what_one_came_for_or_that_they_scroll(
+    browser: Any, tmp_path: Path, make: Callable[[Path], str]
+) -> None:
+    """Verdicts, F1, differences and p are inside; what is cut has an arrow over its edge."""
+    file = tmp_path / "report.html"
+    file.write_text(make(tmp_path), "utf-8", newline="\n")
+    page = browser.new_page(viewport={"width": 420, "height": 800})
+    page.goto(file.as_uri())
+    beyond, cut = page.evaluate(
+        """() => {
+            const right = e => e.getBoundingClientRect().right;
+            const beyond = [...document.querySelectorAll('.stacks td, .stacks tbody th')]
+                .filter(e => right(e) > right(e.closest('.panel'))).length;
+            const cut = [...document.querySelectorAll('.scroll')]
+                .filter(e => e.scrollWidth > e.clientWidth)
+                .map(e => getComputedStyle(e, '::after'))
+                .map(s => [s.position, s.right, s.content.includes('›')]);
+            return [beyond, cut];
+        }"""
+    )
+    assert beyond == 0
+    assert (len(cut) > 0) == (make is not side_by_side)
+    assert all(found == ["sticky", "0px", True] for found in cut)
+    page.close()
+
+
+def test_wide_tables_that_fit_do_not_scroll(browser: Any, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    for make in (full, side_by_side):
+        file.write_text(make(tmp_path), "utf-8", newline="\n")
+        page.goto(file.as_uri())
+        assert page.evaluate(
+            "[...document.querySelectorAll('.scroll')].every(e => e.scrollWidth <= e.clientWidth)"
+        )
+    page.close()

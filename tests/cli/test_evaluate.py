@@ -58,6 +58,17 @@ def test_a_folder_is_written(runs: Path, tmp_path: Path, voicetone: Run) -> None
     assert (out / "figures" / "confusion.pdf").exists()
 
 
+def test_recordings_can_be_left_out(tmp_path: Path, voicetone: Run) -> None:
+    import soundfile
+
+    soundfile.write(tmp_path / "a.wav", np.zeros(800), 8000)
+    made(audio=np.full(400, str(tmp_path / "a.wav"))).write(tmp_path / "t.csv")
+    for word, players in (("--audio", 20), ("--no-audio", 0)):
+        out = tmp_path / word
+        voicetone("evaluate", tmp_path / "t.csv", "--out", out, "--no-figures", "--draws", 0, word)
+        assert (out / "report.html").read_text("utf-8").count("<audio") == players
+
+
 def test_without_figures(runs: Path, tmp_path: Path, voicetone: Run) -> None:
     done = voicetone(
         "evaluate", runs / "weak", "--out", tmp_path / "o", "--draws", 9, "--no-figures"

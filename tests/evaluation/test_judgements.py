@@ -155,6 +155,14 @@ def test_a_group_that_is_served_worse_is_found() -> None:
     assert male.high is not None
     assert male.high < 0
     assert (male.speakers, male.cases) == (10, 800)
+    assert male.beyond.startswith("UAR; precision of ")
+    assert male.certain
+    assert worse.certain
+    for gap in male.labels:
+        assert gap.precision_low is not None
+        assert gap.precision_high is not None
+        assert gap.precision is not None
+        assert gap.precision_low < gap.precision < gap.precision_high
 
 
 def test_groups_are_balanced_by_truth() -> None:
@@ -178,6 +186,21 @@ def test_groups_are_balanced_by_truth() -> None:
         assert group.gap == pytest.approx(0, abs=0.02)
         for label in group.labels:
             assert label.precision == pytest.approx(0, abs=0.02)
+
+
+def test_a_gap_that_chance_can_make_is_no_finding() -> None:
+    """One model, one skill: of few cases a label's precision leaves the limits by itself."""
+    (found,) = fairness(made(speakers=10, each=12), DRAWS)
+    assert not found.passed
+    assert not found.certain
+    far = [x for g in found.groups for x in g.labels if not x.passed]
+    assert far
+    for group in found.groups:
+        assert (group.beyond == "") == group.passed
+        assert not group.certain
+    (none,) = fairness(made(speakers=7, each=12), DRAWS)  # 4 and 3: too few for intervals
+    assert not none.certain
+    assert none.groups[0].labels[0].precision_low is None
 
 
 def test_kinds_of_groups() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,14 @@ from voicetone.evaluation import compare as comparing
 from voicetone.evaluation import report_picture as picture
 from voicetone.evaluation.leaderboard import leaderboard
 from voicetone.evaluation.leaderboard import markdown as board
-from voicetone.evaluation.report import render, render_comparison
+from voicetone.evaluation.report import facts_of, render, render_comparison
 from voicetone.evaluation.report_clips import Clip, clip_player, find_clip
 from voicetone.evaluation.report_files import write_report
 from voicetone.evaluation.report_text import markdown
 from voicetone.evaluation.robustness import LIMITS, Condition, robustness
 from voicetone.evaluation.scores import judge, judge_dimensions
 from voicetone.evaluation.significance import better_over_seeds, different_over_seeds
-from voicetone.evaluation.table import DimensionTable, PredictionTable
+from voicetone.evaluation.table import DimensionTable, PredictionTable, concatenate
 
 DRAWS = 50
 HOSTILE = '<script>alert(1)</script>"\u202e&'
@@ -120,6 +120,85 @@ def test_a_table_that_tells_little() -> None:
     assert "No intervals: some utterances name no speaker." in page
     assert "no interval" in page
     assert "by which protocol" in markdown(data, "little")
+
+
+def test_what_was_measured() -> None:
+    meta = {
+        "name": "svm",
+        "protocol": "official",
+        "sentence_overlap": "10 of the 10 tested sentences are also in training (100 %)",
+        "refit": "True",
+        "training_speakers": "8",
+        "cautions": "caution: some are cut",
+    }
+    data = judge(made(seeds=(0, 3), meta=meta), DRAWS)
+    facts = facts_of(data["table"], "svm")
+    assert facts == [
+        ("Corpus", "made"),
+        ("Protocol", "official"),
+        ("Validation set learnt in the end", "yes"),
+        ("Sentences in training and test", meta["sentence_overlap"]),
+        ("Seeds", "0, 3"),
+        ("Training speakers", "8"),
+    ]
+    assert ("Name", "svm") in facts_of(data["table"], "Another title")
+    for text in (render(data, title="svm"), markdown(data, "svm")):
+        assert "10 of the 10 tested sentences" in text
+        assert "Some are cut." in text
+
+
+def test_verdicts_name_their_reasons() -> None:
+    data = judge(made(speakers=10, each=12), DRAWS)
+    (kind,) = data["fairness"]
+    assert any("precision of" in g["beyond"] for g in kind["groups"])
+    page = render(data, title="t")
+    assert "beyond the limits, perhaps by chance" in page
+    for group in kind["groups"]:
+        if group["beyond"]:
+            assert f"✗ beyond: {group['beyond']} (perhaps by chance)" in page
+            assert f"**beyond**: {group['beyond']} (perhaps by chance)" in markdown(data, "t")
+    worse = made(speakers=20, each=80)
+    scores = worse.scores.copy()
+    men = np.flatnonzero(worse.groups["sex"] == "male")[::2]
+    scores[men] = scores[men][:, [1, 2, 3, 0]]
+    page = render(judge(made(speakers=20, each=80, scores=scores), DRAWS), title="t")
+    assert ">beyond the limits</span>" in page
+    assert "by chance" not in page
+
+
+def test_decision_values_are_called_so() -> None:
+    values = render(judge(made(scores=np.log(made().scores)), 0), title="t")
+    assert "decision values: no probabilities" in values
+    assert re.search(r"said <b>\w+</b> −\d\.\d\d, truth", values)
+    alone = render(judge(made(scores=np.eye(4)[made().predicted_codes]), 0), title="t")
+    assert "labels alone, so none is worse" in alone
+    assert re.search(r"said <b>\w+</b>, truth", alone)
+
+
+def test_seeds_that_make_no_difference() -> None:
+    t = made()
+    twice = concatenate([t, replace(t, seed=np.ones(len(t)))])
+    page = render(judge(twice, DRAWS), title="t")
+    assert "seeds make no difference" in page
+    assert "± 0.000" not in page
+    side = render_comparison(comparing.compare([("a", twice), ("b", twice)], draws=DRAWS))
+    assert side.count("seeds make no difference") == 2
+
+
+def test_concordance_below_zero_is_drawn_and_written_with_minus() -> None:
+    t = dimensions()
+    worse = replace(t, predicted=1 - t.predicted)
+    page = render(judge_dimensions(worse, DRAWS), title="t")
+    assert re.search(r"−0\.\d{3} to −0\.\d{3}", page)
+    assert not re.search(r"[> ]-0\.\d", page.split("<main>")[1])
+    assert "−1 to 1" in page
+    assert "−1 to 1" not in render(judge_dimensions(t, DRAWS), title="t")
+    assert re.search(r"-0\.\d{3} to -0\.\d{3}", markdown(judge_dimensions(worse, DRAWS), "t"))
+
+
+def test_axes_say_where_they_begin() -> None:
+    curve = judge(made(skill=3.0), 0)
+    assert "score, from 0." in render(curve, title="t")
 
 
 def test_dimensions_page() -> None:
@@ -234,6 +313,9 @@ def test_the_page_plays_its_errors(wav: Path, tmp_path: Path) -> None:
     assert page.count("<audio controls") == 20
     assert "media-src data:" in page
     assert "it contains recordings" in page
+    page = render(judged(table), title="t", places=[tmp_path], audio=False)
+    assert "<audio" not in page
+    assert "it contains recordings" not in page
 
 
 # Files
@@ -282,6 +364,17 @@ def test_markdown_reads_as_it_is() -> None:
     for one in tables:
         assert len({len(line) for line in one.splitlines()}) == 1
     assert "| gain" in text
+
+
+def test_markdown_has_no_tags_and_loads_no_pictures() -> None:
+    word = "<img src=x> ![a](http://x/y.png) a < b"
+    data = judge(made(meta={"protocol": word, "cautions": word}), DRAWS)
+    text = markdown(data, word)
+    assert "<img" not in text.replace("\\<", "")
+    assert "![" not in text
+    assert text.count(r"\<img src=x> !\[a](http://x/y.png) a < b") == 3
+    runs = [("<script>", made()), ("b", made())]
+    assert r"\<script>" in comparing.markdown(comparing.compare(runs, draws=DRAWS))
 
 
 # Several runs
@@ -352,3 +445,16 @@ def test_a_leaderboard(tmp_path: Path) -> None:
     assert "01234567 " in text
     assert "only rows with the same labels and folds" in text
     assert [e["run"] for e in leaderboard(tmp_path, "wa")] == ["group/strong", "weak"]
+
+
+def test_a_leaderboard_of_foreign_metrics(tmp_path: Path) -> None:
+    for name, text in (
+        ("plain", '{"uar": 0.9}'),
+        ("words", '{"uar": {"mean": "high"}}'),
+        ("partly", '{"uar": {"mean": 0.7, "low": 0.1}, "wa": 0.8}'),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.json").write_text(text, encoding="utf-8")
+    found = leaderboard(tmp_path)
+    assert [e["run"] for e in found] == ["partly"]
+    assert "0.700" in board(found)

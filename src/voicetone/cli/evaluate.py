@@ -47,6 +47,13 @@ def evaluate(
     draws: Annotated[int, typer.Option(help="Draws of speakers for the intervals.")] = 1000,
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
     figures: Annotated[bool, typer.Option(help="Draw figures as PNG and PDF.")] = True,
+    audio: Annotated[
+        bool,
+        typer.Option(
+            help="Put recordings of the worst errors into the report. They are those that the "
+            "table names, wherever they lie: leave them out of reports on tables of others."
+        ),
+    ] = True,
     recompute: Annotated[
         Path | None,
         typer.Option(
@@ -85,6 +92,7 @@ def evaluate(
             draws=draws,
             seed=seed,
             figures=figures,
+            audio=audio,
             extra=extra,
         )
     except OSError as error:

@@ -9,7 +9,7 @@ from typing import Any
 from voicetone.evaluation.bootstrap import DRAWS
 from voicetone.evaluation.counts import HEADLINE, NAMES
 from voicetone.evaluation.report import FACTS, p_value
-from voicetone.evaluation.report_text import interval, number, rows
+from voicetone.evaluation.report_text import interval, number, quoted, rows
 from voicetone.evaluation.scores import headline
 from voicetone.evaluation.significance import (
     better_over_seeds,
@@ -88,8 +88,8 @@ def markdown(comparison: Mapping[str, Any]) -> str:
             line += [f"{apart['value']:+.3f}", signed(apart), p_value(apart["p"])]
             line += [p_value(run["t_test"]), p_value(run["t_test_two_sided"])]
         body.append(line)
-    cautions = "".join(f"> {text}\n>\n" for text in comparison["cautions"]).removesuffix(">\n")
-    return "\n".join(part for part in (rows(head, body), cautions) if part)
+    parts = (rows(head, body), quoted(comparison["cautions"]))
+    return "\n".join(part for part in parts if part)
 
 
 def signed(apart: Mapping[str, Any]) -> str:

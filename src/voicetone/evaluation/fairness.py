@@ -25,17 +25,29 @@ AGE_BANDS = ((30.0, "under 30"), (50.0, "30 to 49"), (np.inf, "50 and over"))
 
 @dataclass(frozen=True, slots=True)
 class LabelGap:
-    """Group minus all, of one label; None where the group has no such case or prediction."""
+    """Group minus all, of one label, with 95 % intervals over speakers.
+
+    None where the group has no such case or prediction, or too few speakers for an interval.
+    """
 
     label: str
     precision: float | None
+    precision_low: float | None
+    precision_high: float | None
     recall: float | None
+    recall_low: float | None
+    recall_high: float | None
     passed: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One group against all: `gap` is its UAR minus that of all, over the labels it has."""
+    """One group against all: `gap` is its UAR minus that of all, over the labels it has.
+
+    `beyond` names the gaps that exceed their limit, as in "precision of anger, fear"; `certain` is
+    whether the interval of one of them lies beyond its limit as a whole. Where none does, as where
+    there are no intervals, chance may have made the gaps.
+    """
 
     name: str
     cases: int
@@ -46,6 +58,17 @@ class Group:
     high: float | None
     labels: list[LabelGap]
     passed: bool
+    beyond: str
+    certain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Gaps:
+    """Group minus all: `uar` `[..., groups]`, the others `[..., groups, labels]`."""
+
+    uar: Counts
+    precision: Counts
+    recall: Counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +79,7 @@ class Fairness:
     groups: list[Group]
     unknown: int
     passed: bool
+    certain: bool
 
 
 def fairness(table: PredictionTable, number: int = DRAWS, seed: int = 0) -> list[Fairness]:
@@ -87,73 +111,100 @@ def _kind(table: PredictionTable, kind: str, values: Texts, number: int, seed: i
     speakers = [
         np.unique(part.speaker[(place == g) & (part.speaker != "")]) for g in range(len(names))
     ]
-    gaps = None
+    gaps = _gaps(whole)
+    drawn = None
     if number and not (part.speaker == "").any():
         utterance, codes = utterances(part)
-        drawn = [
-            np.bincount(cells, weights=w[utterance], minlength=size).astype(np.float64)
-            for w in draws(codes, number, seed)
-        ]
-        gaps = np.array([_uar_gaps(found.reshape(shape)) for found in drawn])
+        found = np.array(
+            [
+                np.bincount(cells, weights=w[utterance], minlength=size)
+                for w in draws(codes, number, seed)
+            ]
+        )
+        drawn = _gaps(found.astype(np.float64).reshape(number, *shape))
     groups = [
         _group(
             str(names[g]),
-            whole,
-            g,
+            whole[g],
             len(speakers[g]),
             table.labels,
-            gaps[:, g] if gaps is not None and len(speakers[g]) >= FEWEST_SPEAKERS else None,
+            _of_group(gaps, g),
+            _of_group(drawn, g) if drawn and len(speakers[g]) >= FEWEST_SPEAKERS else None,
         )
         for g in range(len(names))
     ]
-    return Fairness(kind, groups, int((~known).sum()), all(g.passed for g in groups))
+    return Fairness(
+        kind,
+        groups,
+        int((~known).sum()),
+        all(g.passed for g in groups),
+        any(g.certain for g in groups),
+    )
 
 
-def _uar_gaps(whole: Counts) -> Counts:
-    """Each group's UAR minus that of all over the labels the group has `[groups]`."""
+def _gaps(whole: Counts) -> _Gaps:
+    """The gaps of all groups from their counts `[..., groups, labels, labels]`."""
+    every = whole.sum(-3, keepdims=True)
     recall = counts.recall(whole)
-    of_all = np.broadcast_to(counts.recall(whole.sum(0)), recall.shape)
+    apart = recall - counts.recall(every)
     has = np.isfinite(recall)
-    cases = np.where(has.sum(1) > 0, has.sum(1), np.nan)
-    return np.asarray(np.where(has, recall - of_all, 0.0).sum(1) / cases)
+    cases = np.where(has.any(-1), has.sum(-1), np.nan)
+    # A group that lacks a label is compared with all without that label's cases.
+    others = np.where(whole.sum(-1, keepdims=True) > 0, balanced(every), 0.0)
+    precision = counts.precision(balanced(whole)) - counts.precision(others)
+    return _Gaps(np.asarray(np.where(has, apart, 0.0).sum(-1) / cases), precision, apart)
+
+
+def _of_group(gaps: _Gaps, g: int) -> _Gaps:
+    return _Gaps(gaps.uar[..., g], gaps.precision[..., g, :], gaps.recall[..., g, :])
 
 
 def _group(
     name: str,
     whole: Counts,
-    g: int,
     speakers: int,
     labels: tuple[str, ...],
-    drawn: Counts | None,
+    gaps: _Gaps,
+    drawn: _Gaps | None,
 ) -> Group:
-    own, every = balanced(whole[g]), balanced(whole.sum(0))
-    has = whole[g].sum(1) > 0
-    # A group that lacks a label is compared with all without that label's cases.
-    every[~has] = 0
-    precision = counts.precision(own) - counts.precision(every)
-    recall = counts.recall(own) - counts.recall(every)
-    gap = float(_uar_gaps(whole)[g])
-    gaps = [
-        LabelGap(
-            label=label,
-            precision=_known(precision[k]),
-            recall=_known(recall[k]),
-            passed=_within(precision[k], PRECISION_GAP) and _within(recall[k], RECALL_GAP),
-        )
-        for k, label in enumerate(labels)
-    ]
-    low, high = (None, None) if drawn is None else interval(drawn)
+    rows = []
+    gap = float(gaps.uar)
+    low, high = interval(drawn.uar) if drawn else (None, None)
+    beyond = [] if _within(gap, UAR_GAP) else ["UAR"]
+    certain = not _within(_nearest(low, high), UAR_GAP)
+    far: dict[str, list[str]] = {"precision": [], "recall": []}
+    for k, label in enumerate(labels):
+        found: dict[str, float | None] = {}
+        for kind, most in (("precision", PRECISION_GAP), ("recall", RECALL_GAP)):
+            value = float(getattr(gaps, kind)[k])
+            ends = interval(getattr(drawn, kind)[:, k]) if drawn else (None, None)
+            found |= {kind: _known(value), f"{kind}_low": ends[0], f"{kind}_high": ends[1]}
+            if not _within(value, most):
+                far[kind].append(label)
+                certain |= not _within(_nearest(*ends), most)
+        passed = label not in (*far["precision"], *far["recall"])
+        rows.append(LabelGap(label=label, **found, passed=passed))
+    beyond += [f"{kind} of {', '.join(names)}" for kind, names in far.items() if names]
     return Group(
         name=name,
-        cases=int(whole[g].sum()),
+        cases=int(whole.sum()),
         speakers=speakers,
-        uar=float(counts.uar(whole[g])),
+        uar=float(counts.uar(whole)),
         gap=gap,
         low=low,
         high=high,
-        labels=gaps,
-        passed=_within(gap, UAR_GAP) and all(x.passed for x in gaps),
+        labels=rows,
+        passed=not beyond,
+        beyond="; ".join(beyond),
+        certain=certain,
     )
+
+
+def _nearest(low: float | None, high: float | None) -> float:
+    """The value of an interval that is nearest to 0; 0 where there is no interval."""
+    if low is None or high is None or low <= 0 <= high:
+        return 0.0
+    return min(abs(low), abs(high))
 
 
 def _known(value: float) -> float | None:

@@ -31,7 +31,7 @@ def leaderboard(folder: Path, metric: str = "uar") -> list[dict[str, Any]]:
     found = []
     for place in _runs(folder, DEPTH):
         entry = _entry(place, folder)
-        if isinstance(entry.get(metric), Mapping) and entry[metric].get("mean") is not None:
+        if _score(entry, metric)["mean"] is not None:
             found.append(entry)
     if not found:
         raise DataError(f"{folder}: no run in it has {metric}; name the folder that holds the runs")
@@ -45,10 +45,9 @@ def markdown(entries: Sequence[Mapping[str, Any]], metric: str = "uar") -> str:
     head += ["corpus", "labels", "protocol", "folds", "features", "model"]
     body = []
     for place, entry in enumerate(entries, 1):
-        score = entry[metric]
-        line = [str(place), entry["run"], number(score["mean"]), number(score.get("sd"))]
-        line += [interval({"low": score.get("low"), "high": score.get("high")})]
-        line += [number((entry.get(m) or {}).get("mean")) for m in others]
+        score = _score(entry, metric)
+        line = [str(place), entry["run"], number(score["mean"]), number(score["sd"])]
+        line += [interval(score), *(number(_score(entry, m)["mean"]) for m in others)]
         line += [entry["corpus"], entry["label_rule"], entry["protocol"], entry["fold_hash"][:8]]
         body.append([*line, entry["features"], entry["model"]])
     text = rows(head, body, (1, *range(7, 13)))
@@ -58,6 +57,15 @@ def markdown(entries: Sequence[Mapping[str, Any]], metric: str = "uar") -> str:
             "labels and folds can be ranked against each other.\n"
         )
     return text
+
+
+def _score(entry: Mapping[str, Any], metric: str) -> dict[str, float | None]:
+    """A score of a run, None for each number that its file does not have."""
+    said = entry.get(metric)
+    said = said if isinstance(said, Mapping) else {}
+    known = {key: said.get(key) for key in ("mean", "sd", "low", "high")}
+    found = {k: v if isinstance(v, int | float) else None for k, v in known.items()}
+    return found if found["high"] is not None else {**found, "low": None}
 
 
 def _runs(folder: Path, depth: int) -> Iterator[Path]:

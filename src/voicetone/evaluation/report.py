@@ -12,12 +12,16 @@ from voicetone.evaluation.counts import NAMES
 from voicetone.evaluation.page import fill
 from voicetone.evaluation.report_clips import clip_player, find_clip
 from voicetone.evaluation.robustness import limit_words
+from voicetone.evaluation.table import CAUTIONS
 
 FACTS = {
     "protocol": "Protocol",
     "label_rule": "Label rule",
     "features": "Features",
     "model": "Model",
+    "selection": "Selection",
+    "refit": "Validation set learnt in the end",
+    "sentence_overlap": "Sentences in training and test",
     "folds": "Fold table",
     "recipe": "Recipe",
 }
@@ -30,6 +34,7 @@ def render(
     title: str,
     places: Sequence[Path] = (),
     folder: Path | None = None,
+    audio: bool = True,
 ) -> str:
     """The report, as text to be written in UTF-8.
 
@@ -38,15 +43,16 @@ def render(
         title: what was judged.
         places: folders that the table's relative audio paths may start from.
         folder: where the page will lie, for links to long recordings; by default the current one.
+        audio: whether the worst errors can be played.
     """
-    players = _players(judgement, places, folder or Path.cwd())
+    players = _players(judgement, places if audio else None, folder or Path.cwd())
     return _page(
         "evaluation.html",
         players,
         title=title,
         judgement=judgement,
         table=judgement["table"],
-        facts=facts_of(judgement["table"]),
+        facts=facts_of(judgement["table"], title),
         limits={
             "uar": fairness.UAR_GAP,
             "precision": fairness.PRECISION_GAP,
@@ -67,13 +73,25 @@ def render_comparison(comparison: Mapping[str, Any]) -> str:
     )
 
 
-def facts_of(table: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What is known of a run, in the order of `FACTS`, then the rest."""
+def facts_of(table: Mapping[str, Any], title: str = "") -> list[tuple[str, str]]:
+    """What is known of a run, in the order of `FACTS`, then the rest.
+
+    Args:
+        table: of a judgement.
+        title: of the report; a name that is the same is left out.
+    """
     meta = table["meta"]
-    named = [(title, _short(key, str(meta[key]))) for key, title in FACTS.items() if meta.get(key)]
-    others = [(k.replace("_", " "), str(v)) for k, v in meta.items() if k not in FACTS and v]
+    named = [
+        (name, short_fact(key, str(meta[key]))) for key, name in FACTS.items() if meta.get(key)
+    ]
+    others = [
+        (key.replace("_", " ").capitalize(), str(value))
+        for key, value in meta.items()
+        if value and key not in (*FACTS, CAUTIONS) and (key, value) != ("name", title)
+    ]
     corpora = [("Corpus", ", ".join(table["corpora"]))] if table["corpora"] else []
-    return [*corpora, *named, *others]
+    seeds = [("Seeds", ", ".join(map(str, table["seeds"])))]
+    return [*corpora, *named, *seeds, *others]
 
 
 def _page(template: str, players: Sequence[Player | None], **values: Any) -> str:
@@ -101,7 +119,9 @@ def _page(template: str, players: Sequence[Player | None], **values: Any) -> str
 def _pictures(judgement: Mapping[str, Any]) -> dict[str, Any]:
     """What is drawn of the calibration and of the coverage."""
     if judgement["kind"] != "labels":
-        return {"bins": [], "curves": None}
+        ends = [c[key] for c in judgement["concordance"] for key in ("mean", "low")]
+        below = any(end is not None and end < 0 for end in ends)
+        return {"bins": [], "curves": None, "foot": -1.0 if below else 0.0}
     calibration = judgement["calibration"]
     points = judgement["dont_know"]
     curves = None
@@ -111,27 +131,45 @@ def _pictures(judgement: Mapping[str, Any]) -> dict[str, Any]:
             "wa": report_picture.line([(p["coverage"], p["wa"]) for p in points], low),
             "uar": report_picture.line([(p["coverage"], p["uar"]) for p in points], low),
             "marks_y": report_picture.marks_y(low),
+            "foot": f"{low:g}" if low else "",
         }
     bins = report_picture.reliability(calibration["bins"]) if calibration else []
     return {"bins": bins, "curves": curves}
 
 
 def _players(
-    judgement: Mapping[str, Any], places: Sequence[Path], folder: Path
+    judgement: Mapping[str, Any], places: Sequence[Path] | None, folder: Path
 ) -> list[Player | None]:
+    """The recordings of the worst errors; none where there are no places to look in."""
     found = []
     for mistake in judgement.get("errors", []):
-        clip = find_clip(mistake["audio"], [*places, Path.cwd()])
+        heard = "" if places is None else mistake["audio"]
+        clip = find_clip(heard, [*(places or []), Path.cwd()])
         found.append(None if clip is None else clip_player(clip, folder))
     return found
 
 
-def _short(key: str, value: str) -> str:
-    return value[:12] if key in ("folds", "recipe") else value
+def short_fact(key: str, value: str) -> str:
+    """A fact as reports print it."""
+    if key in ("folds", "recipe"):
+        return value[:12]
+    return {"True": "yes", "False": "no"}.get(value, value)
 
 
 def _score(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    return "–" if value is None else _minus(f"{value:.3f}")
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")
+
+
+def _between(score: Mapping[str, Any]) -> str:
+    """An interval; a minus and a dash would be hard to tell apart."""
+    low, high = score["low"], score["high"]
+    if low is None:
+        return ""
+    return f"{_score(low)}{' to ' if low < 0 else '–'}{_score(high)}"
 
 
 def p_value(p: float | None) -> str:
@@ -143,7 +181,10 @@ def p_value(p: float | None) -> str:
 
 FILTERS: Mapping[str, Callable[..., Any]] = {
     "score": _score,
-    "signed": lambda v: "–" if v is None else f"{v:+.3f}".replace("-", "−"),
+    "short": lambda v: _minus(f"{v:.2f}"),
+    "between": _between,
+    "fact": short_fact,
+    "signed": lambda v: "–" if v is None else _minus(f"{v:+.3f}"),
     "share": lambda v: "–" if v is None else f"{v:.1%}",
     "limit": limit_words,
     "thousands": lambda v: f"{v:,}",

@@ -24,6 +24,7 @@ def write_report(
     draws: int = DRAWS,
     seed: int = 0,
     figures: bool = False,
+    audio: bool = True,
     extra: Mapping[str, Any] | None = None,
 ) -> Path:
     """Judge a table and write `report.html`, `scores.json`, `scores.md` and perhaps `figures/`.
@@ -36,6 +37,7 @@ def write_report(
         draws: of the bootstrap over speakers.
         seed: of the draws.
         figures: whether to draw them, as PNG and PDF.
+        audio: whether the worst errors can be played: short recordings are put into the page.
         extra: keys to add to the judgement, such as `robustness`.
 
     Returns:
@@ -55,7 +57,7 @@ def write_report(
         from voicetone.evaluation.figures import draw
 
         draw(judgement, out / "figures")
-    write(page, render(judgement, title=title, places=places, folder=out))
+    write(page, render(judgement, title=title, places=places, folder=out, audio=audio))
     return page
 
 

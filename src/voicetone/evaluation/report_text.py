@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from voicetone.evaluation.counts import NAMES
 from voicetone.evaluation.report import facts_of
 from voicetone.evaluation.robustness import limit_words
+
+_ACTIVE = re.compile(r"<(?=[A-Za-z/!?])|(?<=!)\[")
 
 
 def markdown(judgement: Mapping[str, Any], title: str) -> str:
@@ -16,11 +19,20 @@ def markdown(judgement: Mapping[str, Any], title: str) -> str:
     counted = f"{table['utterances']:,} utterances, {table['speakers']:,} speakers"
     if len(table["seeds"]) > 1:
         counted += f", {len(table['seeds'])} seeds"
-    facts = "".join(f"- {name}: {value}\n" for name, value in facts_of(table))
-    cautions = "".join(f"> {text}\n>\n" for text in judgement["cautions"]).removesuffix(">\n")
-    parts = [f"# {title}\n", f"{counted}.\n", facts, cautions]
+    facts = "".join(f"- {plain(name)}: {plain(value)}\n" for name, value in facts_of(table, title))
+    parts = [f"# {plain(title)}\n", f"{counted}.\n", facts, quoted(judgement["cautions"])]
     parts += _labels(judgement) if judgement["kind"] == "labels" else [_concordance(judgement)]
     return "\n".join(part for part in parts if part)
+
+
+def quoted(cautions: Sequence[str]) -> str:
+    """What to be careful with, as a Markdown quotation."""
+    return "".join(f"> {plain(text)}\n>\n" for text in cautions).removesuffix(">\n")
+
+
+def plain(text: object) -> str:
+    """Words in a line of Markdown: no tag and no picture, whatever a table holds."""
+    return _ACTIVE.sub(r"\\\g<0>", " ".join(str(text).split()))
 
 
 def rows(head: Sequence[str], body: Sequence[Sequence[str]], texts: Sequence[int] = (0,)) -> str:
@@ -53,7 +65,8 @@ def interval(score: Mapping[str, Any]) -> str:
     """A score's 95 % interval, or a dash."""
     if score["low"] is None:
         return "–"
-    return f"{number(score['low'])}–{number(score['high'])}"
+    between = " to " if score["low"] < 0 else "–"
+    return f"{number(score['low'])}{between}{number(score['high'])}"
 
 
 def _labels(judgement: Mapping[str, Any]) -> list[str]:
@@ -93,13 +106,14 @@ def _labels(judgement: Mapping[str, Any]) -> list[str]:
             f"{group['cases']:,}",
             number(group["uar"]),
             f"{group['gap']:+.3f}",
-            "within" if group["passed"] else "**beyond**",
+            "within" if group["passed"] else _beyond(group),
         ]
         for kind in judgement["fairness"]
         for group in kind["groups"]
     ]
     if groups:
-        parts.append(rows(["group", "predictions", "UAR", "gap to all", "limits"], groups))
+        head = ["group", "predictions", "UAR", "gap to all", "limits"]
+        parts.append(rows(head, groups, texts=(0, 4)))
     effects = [
         [
             effect["name"],
@@ -115,6 +129,10 @@ def _labels(judgement: Mapping[str, Any]) -> list[str]:
         head = ["change of the audio", "UAR", "Δ UAR", "unchanged", "limit", "verdict"]
         parts.append(rows(head, effects, texts=(0, 4, 5)))
     return parts
+
+
+def _beyond(group: Mapping[str, Any]) -> str:
+    return f"**beyond**: {group['beyond']}{'' if group['certain'] else ' (perhaps by chance)'}"
 
 
 def _concordance(judgement: Mapping[str, Any]) -> str:
@@ -134,4 +152,4 @@ def _concordance(judgement: Mapping[str, Any]) -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join(str(text).replace("|", "\\|").split())
+    return plain(text).replace("|", "\\|")
