@@ -162,6 +162,53 @@ def test_stats_and_figures(voicetone: Run, tmp_path: Path) -> None:
     assert (tmp_path / "figures" / "agreement.png").is_file()
 
 
+def test_a_table_with_mistakes_makes_no_manifest(
+    voicetone: Run, table: Path, tmp_path: Path
+) -> None:
+    with table.open("a") as more:
+        more.write("b.wav,ben,angr\n")
+    out = tmp_path / "made.csv"
+    done = voicetone("corpus", "prepare", "table", table, "--out", out)
+    assert done.code == 3
+    assert done.errors[0].endswith(f"{table}:4: unknown label 'angr'; did you mean 'angry'?")
+    assert "not written: mend the table first, 1 error" in done.errors[1]
+    assert not out.exists()
+
+
+def test_an_emptied_label_stays_a_mistake(voicetone: Run, table: Path) -> None:
+    text(table, "file,speaker,emotion,label_raw\na.wav,anna,,angr\nb.wav,ben,,contempt\n")
+    done = voicetone("corpus", "check", table)
+    assert done.code == 3
+    assert f"error: {table}:2: unknown label 'angr' in label_raw, and no emotion" in done.out
+    assert "1 error, " in done.out
+
+
+def test_labels_beside_the_emotion_are_nobodys_mistake(voicetone: Run, table: Path) -> None:
+    text(table, "file,speaker,emotion,label_raw,label\na.wav,anna,,froh,up\nb.wav,ben,,x,down\n")
+    assert voicetone("corpus", "check", table).code == 0
+
+
+def test_equal_warnings_are_one_line(voicetone: Run, table: Path) -> None:
+    rows = [f"a.wav,,,{i / 100:.2f}\n" for i in range(4)]
+    text(table, "file,speaker,emotion,start\n" + "".join(rows) + "gone.wav,anna,joy,\n")
+    done = voicetone("corpus", "check", table)
+    lines = [line for line in done.out.splitlines() if line.startswith(("error", "warning"))]
+    assert lines[0].startswith(f"error: {table}:6: gone.wav is gone")
+    assert f"warning: 4 rows, the first is {table}:2: no label; only" in "\n".join(lines)
+    assert len(lines) == 3
+    assert "1 error, 8 warnings" in done.out
+
+
+def test_misspelt_classes_and_partitions_are_warned_of(voicetone: Run, table: Path) -> None:
+    rows = [f"a.wav,anna,joy,{i / 100:.2f},{'midd' if i == 3 else 'mid'},"
+            f"{'tain' if i == 5 else 'train'}\n" for i in range(24)]  # fmt: skip
+    text(table, "file,speaker,emotion,start,label,partition\n" + "".join(rows))
+    done = voicetone("corpus", "check", table)
+    assert f"{table}:5: label 'midd' is in 1 of 24 rows, 'mid' in 23" in done.out
+    assert f"{table}:7: partition 'tain' is in 1 of 24 rows, 'train' in 23" in done.out
+    assert done.code == 0
+
+
 @pytest.mark.realdata
 def test_the_prepared_corpora(voicetone: Run, data_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "emodb.csv"
@@ -170,4 +217,5 @@ def test_the_prepared_corpora(voicetone: Run, data_folder: Path, tmp_path: Path)
     done = voicetone("corpus", "check", out)
     assert done.code == 0
     assert "EMO-DB 1.3: totals as released" in done.out
-    assert "0 errors, 0 warnings" in done.out
+    assert "0 errors, 1 warning\n" in done.out
+    assert "of boredom, disgust, fear many recordings end at 2 s" in done.out

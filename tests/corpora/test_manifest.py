@@ -279,6 +279,8 @@ def test_ids_tell_files_and_segments_apart(table: Callable[[str], Path]) -> None
     [
         ("m.csv", b"", "empty; a manifest begins with the names of its columns"),
         ("m.csv", "file,émotion".encode("latin-1"), "its text is not UTF-8"),
+        ("m.csv", b"x" * 140_000, r"m\.csv:1: the header is not readable as CSV"),
+        ("m.csv", b"file,emotion,speaker\n", r"m\.csv: no rows; nothing can be trained"),
         ("m.parquet", b"nothing", "not readable as Parquet"),
         ("m.xlsx", b"x", "manifests are read from .csv, .tsv or .parquet"),
     ],
@@ -390,3 +392,14 @@ def test_places_follow_a_filter(table: Callable[[str], Path]) -> None:
     path = table(HEADER + "a,a.wav,x,sad,,\nb,b.wav,y,joy,,\n")
     kept = read_manifest(path).where(lambda u: u.emotion == "happiness")
     assert kept.places == (f"{path}:3",)
+
+
+def test_emobox_may_hold_line_separators_and_must_be_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    line = '{"key": "a", "wav": "a.wav", "emo": "happy", "transcript": "oh\u2028my"}\n'
+    path.write_text(line, encoding="utf-8")
+    (utterance,), problems = read_emobox(path)
+    assert (utterance.transcript, problems) == ("oh\u2028my", [])
+    path.write_bytes(line.replace("oh", "öh").encode("latin-1", "replace"))
+    with pytest.raises(DataError, match=r"m\.jsonl: its text is not UTF-8"):
+        read_emobox(path)

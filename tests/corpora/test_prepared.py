@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,17 @@ def test_missing_columns_and_tables_are_named(tmp_path: Path) -> None:
             read_prepared("emodb", root)
     table.unlink()
     with pytest.raises(DataError, match=r"manifest\.csv: no such manifest"):
+        read_prepared("emodb", root)
+
+
+@pytest.mark.parametrize("spoil", [lambda t: "\ufeff" + t, lambda t: t.replace(",", ";")])
+def test_what_spreadsheets_make_of_a_table(tmp_path: Path, spoil: Callable[[str], str]) -> None:
+    root = _folder(tmp_path, "audio/03a01Fa.flac,03,male,31,de,happy,a01,,yes,1.9")
+    table = root / "emodb" / "manifest.csv"
+    table.write_text(spoil(table.read_text()), encoding="utf-8")
+    assert read_prepared("emodb", root).utterances[0].emotion == "happiness"
+    table.write_bytes(table.read_text("utf-8").replace("a01", "ä01").encode("latin-1", "replace"))
+    with pytest.raises(DataError, match="its text is not UTF-8"):
         read_prepared("emodb", root)
 
 

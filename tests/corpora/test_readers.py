@@ -11,6 +11,7 @@ import pytest
 from tests.corpora import layouts
 from tests.corpora.layouts import MAKERS, sound, text
 
+from voicetone.corpora.layout import table_rows
 from voicetone.corpora.prepared import read_prepared
 from voicetone.corpora.registry import CORPORA, read_corpus
 from voicetone.errors import DataError
@@ -282,3 +283,13 @@ def test_names_say_what_the_prepared_tables_say(data_folder: Path, name: str) ->
             "960 utterances instead of 1,440",
             "16 speakers instead of 24",
         ]
+
+
+@pytest.mark.parametrize("character", ["\x85", "\u2028", "\x0b", "\x1c"])
+def test_cells_may_hold_what_ends_lines_elsewhere(tmp_path: Path, character: str) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text(f"a,b\r\nOh my{character}God,1\r\nyes,2\r\n", encoding="utf-8", newline="")
+    assert list(table_rows(table, ("a", "b"))) == [
+        (2, {"a": f"Oh my{character}God", "b": "1"}),
+        (3, {"a": "yes", "b": "2"}),
+    ]

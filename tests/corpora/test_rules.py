@@ -186,3 +186,26 @@ def test_the_rule_goes_with_the_manifest(tmp_path: Path) -> None:
     assert again.rule == "activation"
     assert [u.label for u in again] == [u.label for u in found]
     assert apply_rule(again, "activation").places == again.places
+
+
+@pytest.mark.parametrize(
+    ("name", "given_", "votes"),
+    [
+        ("sentiment", {"anger": 4, "sadness": 3, "neutral": 3}, {"negative": 7, "neutral": 3}),
+        ("sentiment", {"surprise": 2, "happiness": 1}, {"surprise": 2, "positive": 1}),
+        ("sentiment-boredom", {"boredom": 2}, {"negative": 2}),
+        ("iemocap-4class-exc", {"excitement": 2, "neutral": 1}, {"happiness": 2, "neutral": 1}),
+        ("sahu-4490", {"excitement": 2, "neutral": 1}, {"excitement": 2, "neutral": 1}),
+        ("activation", {"anger": 1, "fear": 2, "calm": 1}, {"high": 3, "low": 1}),
+        ("perceived", {"anger": 1, "contempt": 2}, {"anger": 1, "contempt": 2}),
+        ("valence-le2-ge4", {"anger": 3}, None),
+        ("valence-le2-ge4", {"low": 3}, {"low": 3}),
+        ("sentiment-given", {"anger": 3, "neutral": 1}, None),
+    ],
+)
+def test_votes_for_words_as_votes_for_classes(
+    name: str, given_: dict[str, float], votes: dict[str, float] | None
+) -> None:
+    assert rule(name).votes(given_) == votes
+    assert rule(name).votes(votes) == votes
+    assert rule(name).votes(None) is None

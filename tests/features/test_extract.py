@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 from dataclasses import replace
@@ -14,7 +16,7 @@ import soundfile
 from features.sounds import RATE, record, tone
 from voicetone.features import extract as module
 from voicetone.features import sets
-from voicetone.features.cache import FeatureCache
+from voicetone.features.cache import FeatureCache, content_key
 from voicetone.features.extract import extract, samples_of
 from voicetone.features.sets import FeatureConfig, extractor, say_licence
 from voicetone.types import Utterance
@@ -169,3 +171,11 @@ def test_the_licence_is_said_once(
         extract(utterances, config, cache=tmp_path / "cache", jobs=1)
     extract(utterances, replace(config, cut_seconds=0.3), cache=tmp_path / "cache", jobs=1)
     assert capsys.readouterr().err.count("not for commercial products") == 1
+
+
+def test_features_of_channels_counted_from_0_are_not_found_again() -> None:
+    key = content_key(Utterance("a", Path("a.wav"), "c", channel=1), "hash")
+    old = hashlib.sha256(json.dumps(["hash", 0.0, None, 1]).encode()).hexdigest()
+    assert key != old
+    whole = content_key(Utterance("a", Path("a.wav"), "c"), "hash")
+    assert whole == hashlib.sha256(json.dumps(["hash", 0.0, None, None]).encode()).hexdigest()

@@ -231,11 +231,54 @@ def test_broken_recordings_are_all_named_and_nothing_is_scored(
     rows = toy_corpus.rows(corpus)
     for index in (3, 17):
         (corpus / rows[index][0]).write_bytes(b"RIFF nothing %d" % index)
-    with pytest.raises(DataError, match="2 recordings give no features") as caught:
+    with pytest.raises(DataError, match=r"manifest\.csv:5: .*manifest\.csv:19: ") as caught:
         train(recipe(corpus, tmp_path / "toy.toml"))
     assert rows[3][0] in str(caught.value)
     assert rows[17][0] in str(caught.value)
-    assert not (tmp_path / "run" / "metrics.json").exists()
+    assert not (tmp_path / "run").exists()
+
+
+def test_recordings_without_features_are_named_before_the_run_begins(
+    corpus: Path, tmp_path: Path
+) -> None:
+    import soundfile
+
+    rows = toy_corpus.rows(corpus)
+    soundfile.write(corpus / rows[3][0], np.full(40, 0.1), 16_000)
+    with pytest.raises(DataError, match=r"manifest\.csv:5: .* too short for mfcc"):
+        train(recipe(corpus, tmp_path / "toy.toml"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_more_seeds_go_on_with_a_run(corpus: Path, tmp_path: Path) -> None:
+    path = recipe(corpus, tmp_path / "toy.toml")
+    run = train(path)
+    first = {p: p.stat().st_mtime_ns for p in (run / "predictions").iterdir()}
+    assert train(path, ["seeds=[0, 1]"]) == run
+    assert all(p.stat().st_mtime_ns == time_ for p, time_ in first.items())
+    assert json.loads((run / "metrics.json").read_text())["seeds"] == [0, 1]
+
+
+def test_a_run_does_not_go_on_with_other_recordings(corpus: Path, tmp_path: Path) -> None:
+    path = recipe(corpus, tmp_path / "toy.toml")
+    run = train(path)
+    (run / "predictions" / "toy-s2-0.parquet").unlink()
+    rows = toy_corpus.rows(corpus)
+    one, other = corpus / rows[0][0], corpus / rows[5][0]
+    one_was = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(one_was)
+    with pytest.raises(DataError, match="labels, speakers or recordings have changed since"):
+        train(path)
+
+
+def test_predictions_say_what_they_are_of(corpus: Path, tmp_path: Path) -> None:
+    run = train(recipe(corpus, tmp_path / "toy.toml"))
+    (first, *_) = sorted((run / "predictions").iterdir())
+    meta = read_predictions(first).meta
+    assert meta["sentence_overlap"].startswith("sentences: 4 of 4 tested ones")
+    assert meta["refit"] == "yes"
+    assert meta["selection"] == "validation speakers, else 3 groups of training speakers"
 
 
 @pytest.mark.parametrize(

@@ -14,14 +14,12 @@ from voicetone.training.protocol import (
     Fold,
     FoldTable,
     across,
-    check_contents,
     check_disjoint,
     leave_one_session_out,
     leave_one_speaker_out,
     merge,
     official,
     read_folds,
-    sentence_overlap,
     speaker_dependent,
     speaker_groups,
 )
@@ -59,14 +57,31 @@ def test_four_groups_of_four() -> None:
 
 
 def test_merged_folds_train_on_corpora_without_a_fold() -> None:
-    a, b = _manifest("a", 2 * 4), _manifest("b", 3)
-    everyone = [*a, *b]
-    table = merge([speaker_groups(a, 4, 2), speaker_groups(b, 3, 0)], everyone)
+    a, b, c = _manifest("a", 2 * 4), _manifest("b", 3), _manifest("c", 2)
+    everyone = [*a, *b, *c]
+    table = merge([speaker_groups(a, 4, 2), speaker_groups(b, 3, 0)], everyone, c.utterances)
     assert len(table.folds) == 4
     assert "b/01" in _speakers(table.folds[0].test)
     assert {"b/01", "b/02", "b/03"} <= _speakers(table.folds[3].train)
     for fold in table.folds:
+        assert {"c/01", "c/02"} <= _speakers(fold.train)
         assert len(fold.train) + len(fold.validation) + len(fold.test) == len(everyone)
+
+
+def test_merged_partitions_train_on_what_each_table_names() -> None:
+    first, second = _partitioned(), _manifest("b", 3)
+    named = [
+        replace(u, partition=part)
+        for part, s in (("train", "01"), ("test1", "02"), ("other", "03"))
+        for u in second
+        if u.speaker == f"b/{s}"
+    ]
+    second = replace(second, utterances=tuple(named))
+    tables = [official(m, ("test1",)) for m in (first, second)]
+    (fold,) = merge(tables, [*first, *second]).folds
+    assert set(fold.train) == {*tables[0].folds[0].train, *tables[1].folds[0].train}
+    assert "m/6" not in fold.train  # of Test2, which was not asked for
+    assert "b/03" not in _speakers(fold.train)
 
 
 def test_the_hash_follows_the_table() -> None:
@@ -241,31 +256,24 @@ def test_leaks_are_named_by_file_and_line() -> None:
         check_disjoint(leaky, manifest.utterances, {fold.test[0]: "m.csv:2"})
 
 
-def test_one_recording_on_two_sides_is_named() -> None:
-    manifest = _manifest("a", 3)
-    table = leave_one_speaker_out(manifest)
-    contents = {u.id: u.id for u in manifest}
-    check_contents(table, contents)
-    contents["a/01-1"] = contents["a/03-2"]
-    places = {"a/01-1": "m.csv:3", "a/03-2": "m.csv:10"}
-    with pytest.raises(
-        DataError,
-        match=r"m\.csv:3 \(a/01-1\): the same recording as m\.csv:10 \(a/03-2\), .*train .*test",
-    ):
-        check_contents(table, contents, places)
+def test_leaks_of_official_partitions_and_between_corpora_say_file_and_line() -> None:
+    manifest = _partitioned()
+    leaky = replace(manifest.utterances[3], speaker="s1")
+    lines = tuple(f"m.csv:{i}" for i in range(2, 6))
+    mixed = replace(manifest, utterances=(*manifest.utterances[:3], leaky), places=lines)
+    with pytest.raises(DataError, match=r"\(utterance m\.csv:5 \(m/3\)\)"):
+        official(mixed, ("test1",))
+    a = replace(_manifest("a", 1, 2), places=("a.csv:2", "a.csv:3"))
+    with pytest.raises(DataError, match=r"a\.csv:2"):
+        across([a], [replace(a, corpus="again")])
 
 
-def test_sentences_in_training_and_test() -> None:
-    manifest = _sessions()
-    table = leave_one_session_out(manifest)
-    overlap = sentence_overlap(table, manifest.utterances)
-    assert (overlap.sentences, overlap.shared, overlap.share) == (3, 3, 1.0)
-    own = [replace(u, sentence=u.id if u.id.endswith("0") else None) for u in manifest]
-    overlap = sentence_overlap(table, own)
-    assert (overlap.sentences, overlap.shared, overlap.share, overlap.unknown) == (10, 0, 0.0, 20)
-    assert "0 of 10" in str(overlap)
-    silent = sentence_overlap(table, [replace(u, sentence=None) for u in manifest])
-    assert "unknown" in str(silent)
+def test_who_has_no_speaker_is_said() -> None:
+    manifest = replace(_manifest("a", 3), places=tuple(f"a.csv:{i}" for i in range(2, 11)))
+    nobody = replace(manifest.utterances[4], speaker=None)
+    rows = (*manifest.utterances[:4], nobody, *manifest.utterances[5:])
+    with pytest.raises(DataError, match=r"^a\.csv:6: no speaker, .* 1 of 9 utterances"):
+        leave_one_speaker_out(replace(manifest, utterances=rows))
 
 
 def test_a_fold_table_is_read_back(tmp_path: Path) -> None:
@@ -275,6 +283,9 @@ def test_a_fold_table_is_read_back(tmp_path: Path) -> None:
     assert read_folds(path).hash == table.hash
     path.write_text('{"folds": [{"name": "x"}]}')
     with pytest.raises(DataError, match="no fold table"):
+        read_folds(path)
+    path.write_text('{"folds": []}')
+    with pytest.raises(DataError, match="no fold in it"):
         read_folds(path)
     with pytest.raises(DataError, match="no fold table can be read"):
         read_folds(tmp_path / "none.json")

@@ -84,6 +84,31 @@ def test_an_override_at_fault_is_named(tmp_path: Path, words: list[str], named: 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("C=3", r"^C=3: .*no such key here; did you mean 'model\.C'\?$"),
+        ("sedes=[1]", "did you mean 'seeds'"),
+        ("seeds=3", r"a list is wanted, as in seeds=\[3\]"),
+        ("seeds=[0,0]", "each seed once"),
+        ("seeds=[]", "at least 1"),
+        ("seeds=[-1]", "greater than or equal to 0"),
+        ("model.C=-1", "greater than 0"),
+        ("model.C=[]", "number"),
+        ("model.C=[1,-1]", "greater than 0"),
+        ("name=../evil", "can't name a folder"),
+        ("name=..", "can't name a folder"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_before_anything_is_read(
+    tmp_path: Path, word: str, said: str
+) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text(BOTH)
+    with pytest.raises((UsageError, DataError), match=said):
+        train(path, [word])
+
+
 def test_a_mistake_of_the_file_is_not_an_overrides(tmp_path: Path) -> None:
     path = tmp_path / "r.toml"
     path.write_text(BOTH + "poem = 3\n")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 OTHER_SOURCES = ("table", "audformat", "emobox", "prepared")
 FORMATS = ("manifest", "audformat", "emobox")
+MOST_NAMED = 3  # rows of which the same is said
 WIDEST = 12  # labels beside each other in the table of speakers
 
 corpus = typer.Typer(name="corpus", help="Prepare, check and describe labelled speech.")
@@ -91,6 +92,10 @@ def prepare(
         raise UsageError(f"--as {form}: no such format: use {', '.join(FORMATS)}")
     chosen = None if rule is None else find_rule(rule)
     manifest, problems = _read(name, source, licence, _columns(column), speaker, root)
+    if mistakes := [problem for problem in problems if problem.severity == "error"]:
+        for problem in mistakes:
+            complain(str(problem))
+        raise DataError(f"{out}: not written: mend the table first, {_count(mistakes, 'error')}")
     if chosen is not None:
         manifest = chosen.apply(manifest)
     if not quick:
@@ -102,10 +107,9 @@ def prepare(
                 problems.append(Problem(manifest.place(index), error))
     _write(manifest, out, form)
     say(f"{out}: {_summary(manifest)}\n")
-    errors = [problem for problem in problems if problem.severity == "error"]
-    for problem in errors:
+    for problem in problems:
         complain(str(problem))
-    if errors:
+    if problems:
         raise typer.Exit(DataError.exit_code)
 
 
@@ -124,14 +128,16 @@ def check(
     from voicetone.corpora.tables import inspect_manifest
 
     manifest, problems = inspect_manifest(path, licence=licence)
-    problems += manifest.validate(contents=False)
+    if len(manifest):
+        problems += manifest.validate(contents=False)
     if not quick:
         heard = _hear(manifest)
         problems += audit(manifest, heard)
         manifest = with_facts(manifest, heard)
     totals = list(_totals(manifest))
     counted = stats(manifest)
-    errors = sum(problem.severity == "error" for problem in problems)
+    errors = [problem for problem in problems if problem.severity == "error"]
+    warnings = [problem for problem in problems if problem.severity != "error"]
     if as_json is not None:
         found = [
             {"place": p.place, "text": p.text, "severity": p.severity} for p in problems
@@ -139,8 +145,8 @@ def check(
         _json({"problems": found, "totals": totals, **counted.to_dict()}, as_json)
     if as_json != "-":
         say("".join(f"{line}\n" for line in (_summary(manifest), "", *_tables(counted), *totals)))
-        say("".join(f"{problem.severity}: {problem}\n" for problem in problems))
-        say(f"{errors} errors, {len(problems) - errors} warnings\n")
+        say("".join(f"{line}\n" for line in _grouped([*errors, *warnings])))
+        say(f"{_count(errors, 'error')}, {_count(warnings, 'warning')}\n")
     if errors:
         raise typer.Exit(DataError.exit_code)
 
@@ -205,6 +211,23 @@ def _read(
         inside = read_prepared(source.name, source.parent) if known else None
         return inside or read_prepared(str(source), licence=licence), []
     return read_corpus(name, source), []
+
+
+def _count(things: Sequence[object], name: str) -> str:
+    return f"{len(things):,} {name}{'' if len(things) == 1 else 's'}"
+
+
+def _grouped(problems: Sequence[Problem]) -> Iterator[str]:
+    """A line each, and one for many rows of which the same is said."""
+    same: dict[tuple[str, str], list[Problem]] = {}
+    for problem in problems:
+        same.setdefault((problem.severity, problem.text), []).append(problem)
+    for (severity, text), found in same.items():
+        if len(found) > MOST_NAMED:
+            where = f"{len(found):,} rows, the first is {found[0].place}"
+            yield f"{severity}: {where}: {text}"
+        else:
+            yield from (f"{severity}: {problem}" for problem in found)
 
 
 def _columns(pairs: Sequence[str] | None) -> dict[str, str]:

@@ -23,6 +23,7 @@ NUMBERS = ("start", "end", "arousal", "valence", "dominance", "age", "duration")
 OBJECTS = ("votes", "ratings", "extra")
 PROVENANCE = ("corpus", "corpus_version", "licence", "citation", "label_rule")
 COLUMNS = ("id", "file", *TEXTS, *NUMBERS, "channel", *OBJECTS, *PROVENANCE)
+OTHER_LABELS = ("label", "sentiment", "arousal", "valence", "dominance")  # beside an emotion
 ALWAYS = ("id", "file", "speaker", "emotion", "label_raw", "sentiment", *PROVENANCE)
 
 # What other people call the same.
@@ -99,11 +100,23 @@ def _emotion(row: Row, say: Say) -> tuple[str | None, str | None]:
     word = row.get("emotion") or None
     raw = row.get("label_raw") or word
     if word is None:
+        if raw is not None and not any(row.get(c) for c in OTHER_LABELS):
+            _known_raw(raw, row.get("corpus", ""), say)
         return None, raw
     emotion, known = emotion_of(word)
     if not known:
         say(f"unknown label {word!r}; {hint(word, (*WORDS, *OTHERS), EMOTIONS)}")
     return emotion, raw
+
+
+def _known_raw(raw: str, corpus: str, say: Say) -> None:
+    """Complain about a word that is no label of any kind, and so is probably misspelt."""
+    from voicetone.corpora.registry import CORPORA
+
+    own = CORPORA[corpus].labels if corpus in CORPORA else {}
+    if not emotion_of(raw)[1] and raw not in own:
+        known = (*WORDS, *OTHERS, *own)
+        say(f"unknown label {raw!r} in label_raw, and no emotion; {hint(raw, known, EMOTIONS)}")
 
 
 def _number(row: Row, column: str, say: Say) -> float | None:

@@ -40,7 +40,7 @@ def read_emobox(
             lines don't name speakers, and without them no fold is speaker-disjoint.
 
     Raises:
-        DataError: no such file, or an expression without a group.
+        DataError: no such file, one that is not UTF-8, or an expression without a group.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such EmoBox file; check the path")
@@ -48,7 +48,11 @@ def read_emobox(
     problems: list[Problem] = []
     utterances: list[Utterance] = []
     places: list[str] = []
-    for line, text in enumerate(path.read_text("utf-8-sig").splitlines(), start=1):
+    try:
+        lines = path.read_text("utf-8-sig").split("\n")  # a transcript may hold U+2028
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: its text is not UTF-8; save it again in UTF-8") from None
+    for line, text in enumerate(lines, start=1):
         place = f"{path}:{line}"
         if not text.strip():
             continue

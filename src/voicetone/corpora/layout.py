@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 from voicetone.audio.find import AUDIO_SUFFIXES, natural_key
 from voicetone.corpora.words import sentiment_of
@@ -123,11 +125,10 @@ def table_rows(
     Raises:
         DataError: a column is missing, or a row ends early.
     """
-    lines = text_of(path).splitlines(keepends=True)
-    if quoted:
-        reader = csv.DictReader(lines, delimiter=delimiter)
-    else:
-        reader = csv.DictReader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+    # Rows end where CSV says so: cells hold U+0085 and U+2028, which str.splitlines ends lines at.
+    lines = io.StringIO(text_of(path), newline="")
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    reader = csv.DictReader(lines, delimiter=delimiter, quoting=quoting)
     header = reader.fieldnames or ()
     for column in columns:
         if column not in header:

@@ -96,7 +96,10 @@ def read_prepared(name: str, root: Path | None = None, *, licence: str = "") -> 
                 f"{name}: no such corpus folder; give a folder's path or one of {known}"
             )
         if not licence:
-            raise DataError(f'{name}: say under what licence it is: licence = "..." in the recipe')
+            raise DataError(
+                f'{name}: say under what licence it is: licence = "..." in the recipe, --licence '
+                "for voicetone corpus prepare"
+            )
         facts = _Corpus("as of its manifest", licence, "own recordings")
     manifest, problems = inspect_manifest(
         folder / "manifest.csv", corpus=folder.resolve().name, extras=_EXTRAS

@@ -76,6 +76,8 @@ class Rule:
         choose: the class of an utterance; None drops it.
         corpus: the only corpus it is about, if any.
         totals: per class what the full release must give, where that is known.
+        words: a rater's word → class; what is not in it is a vote for none of the classes. None
+            where no word says the class.
     """
 
     name: str
@@ -84,6 +86,7 @@ class Rule:
     choose: Callable[[Utterance], str | None]
     corpus: str | None = None
     totals: Mapping[str, int] = field(default_factory=dict)
+    words: Mapping[str, str] | None = None
 
     def apply(self, manifest: Manifest) -> Manifest:
         """The utterances that have a class, with it in `label`; emotions also in `emotion`.
@@ -109,6 +112,22 @@ class Rule:
             places=tuple(manifest.places[i] for i in kept) if manifest.places else (),
             rule=self.name,
         )
+
+    def votes(self, given: Mapping[str, float] | None) -> Mapping[str, float] | None:
+        """Votes for words as votes for classes; words that say no class keep their own votes.
+
+        Votes that are for classes already stay as they are, so that it may be asked twice. None
+        where the words don't say the class, as with rules about ratings.
+        """
+        if given is None or set(given) <= set(self.labels):
+            return given
+        if self.words is None:
+            return None
+        counted: dict[str, float] = {}
+        for word, number in given.items():
+            name = self.words.get(word, word)
+            counted[name] = counted.get(name, 0.0) + number
+        return counted
 
     def _labelled(self, u: Utterance, label: str | None) -> Utterance:
         if label is None or not set(self.labels) <= set(EMOTIONS):  # "neutral" is a sentiment too
@@ -186,42 +205,49 @@ def _bin(attribute: str, binning: str, u: Utterance) -> str | None:
 
 
 def _rules() -> Iterator[Rule]:
-    yield Rule("emotion", "the corpus's label, where it is one of the nine", EMOTIONS, _emotion)
+    own = {name: name for name in EMOTIONS}
+    yield Rule(
+        "emotion", "the corpus's label, where it is one of the nine", EMOTIONS, _emotion, words=own
+    )
     yield Rule(
         "iemocap-4class-exc",
         "anger, happiness with excited, sadness, neutral: 5,531 utterances",
         FOUR, _iemocap_exc, "iemocap",
         {"anger": 1103, "happiness": 1636, "sadness": 1084, "neutral": 1708},
+        {**own, "excitement": "happiness", "excited": "happiness"},
     )  # fmt: skip
     yield Rule(
         "sahu-4490",
         "anger, happiness without excited, sadness, neutral where two of three raters agree, "
         "which the release's own label says: 4,490 utterances",
         FOUR, partial(_one_of, FOUR), "iemocap",
-        {"anger": 1103, "happiness": 595, "sadness": 1084, "neutral": 1708},
+        {"anger": 1103, "happiness": 595, "sadness": 1084, "neutral": 1708}, own,
     )  # fmt: skip
     yield Rule(
         "perceived", "the emotion with most votes; ties have none", EMOTIONS,
-        partial(_plurality, 0.0),
+        partial(_plurality, 0.0), words=own,
     )  # fmt: skip
     yield Rule(
         "agreement-2/3", "the emotion with at least two thirds of the votes", EMOTIONS,
-        partial(_plurality, AGREED),
+        partial(_plurality, AGREED), words=own,
     )  # fmt: skip
     with_boredom = {**EMOTION_TO_SENTIMENT, "boredom": "negative"}
     yield Rule(
         "sentiment", "from the emotion; surprise and boredom have none", SENTIMENTS,
-        partial(_level, EMOTION_TO_SENTIMENT),
+        partial(_level, EMOTION_TO_SENTIMENT), words=EMOTION_TO_SENTIMENT,
     )  # fmt: skip
     yield Rule(
         "sentiment-boredom", "from the emotion; boredom is negative, surprise has none",
-        SENTIMENTS, partial(_level, with_boredom),
+        SENTIMENTS, partial(_level, with_boredom), words=with_boredom,
     )  # fmt: skip
     yield Rule("sentiment-given", "the corpus's own sentiment", SENTIMENTS, _given_sentiment)
-    yield Rule("activation", "three levels, from the emotion", LEVELS, partial(_level, ACTIVATION))
+    yield Rule(
+        "activation", "three levels, from the emotion", LEVELS, partial(_level, ACTIVATION),
+        words=ACTIVATION,
+    )  # fmt: skip
     yield Rule(
         "activation-binary", "two levels, from the emotion; calm has none", ("low", "high"),
-        partial(_level, ACTIVATION_BINARY),
+        partial(_level, ACTIVATION_BINARY), words=ACTIVATION_BINARY,
     )  # fmt: skip
     for attribute in ATTRIBUTES:
         for binning, (words, _) in BINNINGS.items():

@@ -126,6 +126,8 @@ def inspect_manifest(
         found: list[str] = []
         utterances.append(from_row(row, path.parent, corpus, found.append))
         problems += [Problem(place, text) for text in found]
+    if not rows and not problems:
+        problems.append(Problem(str(path), "no rows; nothing can be trained or tested on it"))
     manifest = Manifest(
         corpus=" + ".join(sorted({u.corpus for u in utterances})) or corpus,
         version=_one(rows, "corpus_version") or UNKNOWN,
@@ -220,7 +222,11 @@ def _read_csv(path: Path, problems: list[Problem]) -> tuple[list[str], Cells]:
     first = text.partition("\n")[0]
     delimiter = max(",;\t", key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    header = [name.strip() for name in next(reader, [])]
+    try:
+        header = [name.strip() for name in next(reader, [])]
+    except csv.Error as error:
+        place = f"{path}:1"
+        raise DataError(f"{place}: the header is not readable as CSV ({error})") from None
     if not any(header):
         raise DataError(f"{path}: empty; a manifest begins with the names of its columns")
 

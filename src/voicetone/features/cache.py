@@ -46,7 +46,9 @@ def content_key(utterance: Utterance, content: str) -> str:
         utterance: says the part.
         content: `file_hash` of its file.
     """
-    part = [content, utterance.start, utterance.end, utterance.channel]
+    # What was cached of channels when they were counted from 0 is not found any more.
+    channel = None if utterance.channel is None else f"{utterance.channel} from 1"
+    part = [content, utterance.start, utterance.end, channel]
     return hashlib.sha256(json.dumps(part).encode()).hexdigest()
 
 
@@ -78,14 +80,15 @@ class FeatureCache:
         path.parent.mkdir(parents=True, exist_ok=True)
         told = self.folder / "settings.json"
         if not told.exists():
-            self._replace(told, self._text.encode())
+            write_whole(told, self._text.encode())
         unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
         with unfinished.open("wb") as file:
             np.save(file, values, allow_pickle=False)
         unfinished.replace(path)
 
-    @staticmethod
-    def _replace(path: Path, content: bytes) -> None:
-        unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
-        unfinished.write_bytes(content)
-        unfinished.replace(path)
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all; its folder must be there."""
+    unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+    unfinished.write_bytes(content)
+    unfinished.replace(path)

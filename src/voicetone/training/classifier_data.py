@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -12,28 +14,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voicetone.corpora.manifest import Manifest
+from voicetone.corpora.prepared import CORPORA as PREPARED
 from voicetone.corpora.prepared import read_prepared
+from voicetone.corpora.registry import CORPORA
 from voicetone.corpora.rules import RULES, apply_rule
 from voicetone.corpora.tables import SUFFIXES, read_manifest
+from voicetone.corpora.validation import misspelt
+from voicetone.corpora.words import sentiment_of
 from voicetone.errors import DataError
 from voicetone.evaluation.table import PredictionTable
-from voicetone.features.extract import contents_of
 from voicetone.training.classifier_recipe import CorpusChoice, ProtocolChoice
+from voicetone.training.leaks import Heard, Overlap, check_heard, check_names, sentence_overlap
 from voicetone.training.protocol import (
     FoldTable,
-    Overlap,
     across,
-    check_contents,
     check_disjoint,
     leave_one_session_out,
     leave_one_speaker_out,
     merge,
     official,
+    places_of,
     read_folds,
-    sentence_overlap,
     speaker_dependent,
     speaker_groups,
 )
+from voicetone.training.sounds import listen
 from voicetone.types import EMOTIONS, SENTIMENTS, Floats, Utterance
 
 MOST_NAMED = 3  # files in the one line of an error
@@ -50,6 +55,21 @@ class Material:
     rule: str
     table: FoldTable
     overlap: Overlap
+    notes: tuple[str, ...] = ()
+    """What was left out and what was taken for granted, a line each."""
+    heard: Mapping[str, Heard] = field(default_factory=dict)
+    """What is in each utterance, by its id."""
+    places: Mapping[str, str] = field(default_factory=dict)
+    """File and line of each utterance, by its id."""
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of all that is learnt from: labels, speakers, and what is heard."""
+        rows = [
+            [u.id, int(truth), u.speaker, astuple(self.heard[u.id])]
+            for u, truth in zip(self.utterances, self.truth, strict=True)
+        ]
+        return hashlib.sha256(json.dumps([self.labels, rows]).encode()).hexdigest()
 
     def rows(self, ids: Sequence[str]) -> NDArray[np.int64]:
         """Places of utterances."""
@@ -109,28 +129,32 @@ class Request(Protocol):
     def rule(self) -> str: ...
 
 
-def gather(recipe: Request) -> Material:
+def gather(recipe: Request, *, refit: bool = False) -> Material:
     """Read the corpora and fold them, with every check.
+
+    Args:
+        recipe: says what is wanted.
+        refit: whether the validation sets are learnt in the end, too.
 
     Raises:
         DataError: a manifest that is not in order, by file and line; a speaker or a recording on
             two sides of a fold; a label without utterances; too few speakers for the protocol.
     """
     target = "label" if recipe.rule else recipe.target
-    manifests = [_labelled(choice, target, recipe.rule) for choice in recipe.corpora]
+    notes: list[str] = []
+    manifests = [_labelled(choice, target, recipe.rule, notes.append) for choice in recipe.corpora]
     utterances = [u for m in manifests for u in m]
-    places = {u.id: m.place(i) for m in manifests for i, u in enumerate(m)}
+    places = {key: place for m in manifests for key, place in places_of(m).items()}
     if len(places) < len(utterances):
         twice = Counter(u.id for u in utterances).most_common(1)[0][0]
         raise DataError(f"{twice}: two corpora have this id; leave one of them out")
     table = _table(recipe, manifests)
-    _check(table, recipe.protocol, utterances, places)
+    notes += _check(table, recipe.protocol, utterances, places)
     used = {k for f in table.folds for p in (f.train, f.validation, f.test) for k in p}
+    notes += _unused(manifests, used)
     utterances = [u for u in utterances if u.id in used]
-    contents, failures = contents_of(utterances)
-    if failures:
-        raise DataError(several(list(failures.values())))
-    check_contents(table, contents, places)
+    heard = listen(utterances, places)
+    check_heard(table, heard, places)
     seen = {str(_label(u, target)) for u in utterances}
     order = RULES[recipe.rule].labels if recipe.rule else (*EMOTIONS, *SENTIMENTS)
     labels = tuple(dict.fromkeys([*(w for w in order if w in seen), *sorted(seen)]))
@@ -144,7 +168,10 @@ def gather(recipe: Request) -> Material:
         labels=labels,
         rule=_rule(target, manifests, labels),
         table=table,
-        overlap=sentence_overlap(table, utterances),
+        overlap=sentence_overlap(table, utterances, refit=refit),
+        notes=(*notes, *_other_votes(utterances, labels)),
+        heard=heard,
+        places=places,
     )
 
 
@@ -175,22 +202,81 @@ def read_corpus(choice: CorpusChoice) -> Manifest:
     return manifest.where(lambda u: u.emotion in choice.emotions)
 
 
-def _labelled(choice: CorpusChoice, target: str, rule: str) -> Manifest:
-    manifest = read_corpus(choice)
-    if rule:
-        manifest = apply_rule(manifest, rule)
+def _labelled(
+    choice: CorpusChoice, target: str, rule: str, note: Callable[[str], None]
+) -> Manifest:
+    """The utterances that have a class, with the raters' votes for classes."""
+    whole = read_corpus(choice)
+    manifest = apply_rule(whole, rule) if rule else whole
     wanted = set(choice.labels)
     if unknown := wanted - {str(_label(u, target)) for u in manifest}:
         raise DataError(
             f"{choice.name}: no utterance has the {target} {', '.join(sorted(unknown))}; "
             "mend labels in the recipe"
         )
-    kept = manifest.where(
-        lambda u: _label(u, target) is not None and (not wanted or _label(u, target) in wanted)
-    )
+    if target == "label" and not wanted and (doubtful := list(misspelt(manifest, "label"))):
+        raise DataError(
+            f"{doubtful[0]} Mend it, or name the classes that are wanted: labels = [...] of the "
+            "recipe's corpus"
+        )
+    has_label = manifest.where(lambda u: _label(u, target) is not None)
+    if len(has_label) < len(whole):
+        kept_ids = {u.id for u in has_label}
+        words = Counter(u.label_raw or "empty" for u in whole if u.id not in kept_ids)
+        note(
+            f"{words.total()} of {len(whole)} utterances of {whole.corpus} are left out: no "
+            f"{rule or target} ({_counted(words)})"
+        )
+    kept = has_label.where(lambda u: not wanted or _label(u, target) in wanted)
     if not len(kept):
         raise DataError(f"{choice.name}: no utterance has a {target}; choose another target")
-    return kept
+    voted = _vote_rule(kept, target)
+    return replace(kept, utterances=tuple(replace(u, votes=voted(u.votes)) for u in kept))
+
+
+Votes = Mapping[str, float] | None
+
+
+def _vote_rule(manifest: Manifest, target: str) -> Callable[[Votes], Votes]:
+    """How votes for the raters' own words become votes for classes."""
+    if target == "label" and manifest.rule in RULES:
+        return RULES[manifest.rule].votes
+    if target == "emotion":
+        return RULES["emotion"].votes
+    if target == "sentiment":
+        derived = all(u.sentiment in (None, sentiment_of(u.emotion)) for u in manifest)
+        return RULES["sentiment" if derived else "sentiment-given"].votes
+    classes = {u.label for u in manifest}
+    return lambda votes: votes if votes is not None and set(votes) <= classes else None
+
+
+def _counted(words: Counter[str]) -> str:
+    said = [f"{word}: {n}" for word, n in words.most_common(MOST_NAMED)]
+    return ", ".join(said) + (", …" if len(words) > MOST_NAMED else "")
+
+
+def _unused(manifests: Sequence[Manifest], used: set[str]) -> Iterator[str]:
+    """What is in no part of any fold, and which partitions that is."""
+    for manifest in manifests:
+        parts = Counter(u.partition or "none" for u in manifest if u.id not in used)
+        if parts:
+            yield (
+                f"{parts.total()} of {len(manifest)} utterances of {manifest.corpus} are left out: "
+                f"in no part of any fold (partition {_counted(parts)})"
+            )
+
+
+def _other_votes(utterances: Sequence[Utterance], labels: Sequence[str]) -> Iterator[str]:
+    """How many votes are for none of the classes, and how many utterances have no other."""
+    voted = [u.votes for u in utterances if u.votes]
+    other = sum(n for v in voted for word, n in v.items() if word not in labels)
+    if other:
+        every = sum(n for v in voted for n in v.values())
+        none = sum(not any(v.get(label) for label in labels) for v in voted)
+        yield (
+            f"{other:g} of {every:g} votes of raters are for none of the classes and don't count; "
+            f"utterances with only such votes: {none}"
+        )
 
 
 def _label(utterance: Utterance, target: str) -> str | None:
@@ -246,7 +332,22 @@ def _check(
     protocol: ProtocolChoice,
     utterances: Sequence[Utterance],
     places: Mapping[str, str],
-) -> None:
+) -> list[str]:
+    """Refuse what can't be measured honestly; lines on what is taken for granted."""
+    if protocol.name != "table":
+        return _check_folds(table, protocol, utterances, places)
+    try:
+        return _check_folds(table, protocol, utterances, places)
+    except DataError as error:
+        raise DataError(f"{protocol.file}: {error}") from error
+
+
+def _check_folds(
+    table: FoldTable,
+    protocol: ProtocolChoice,
+    utterances: Sequence[Utterance],
+    places: Mapping[str, str],
+) -> list[str]:
     names = [fold.name for fold in table.folds]
     if len(set(names)) < len(names):
         raise DataError(f"{table.protocol}: two folds have one name; rename one")
@@ -256,9 +357,12 @@ def _check(
     if protocol.name == "dependent" or protocol.shared_speakers:
         alone = [replace(u, speaker=u.id) for u in utterances]  # an id on two sides stays an error
         check_disjoint(table, alone, places)
-        return
+        return []
     apart = protocol.name in ("official", "across")
     check_disjoint(table, utterances, places, unknown_apart=apart)
+    known = {*CORPORA, *PREPARED}
+    said = check_names(table, utterances, known, places, other_people=protocol.other_people)
+    return [said] if said else []
 
 
 def _rule(target: str, manifests: Sequence[Manifest], labels: Sequence[str]) -> str:

@@ -5,14 +5,28 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from voicetone.features.normalise import Normalisation
 from voicetone.training.protocol import VALIDATION
 
 _STRICT = ConfigDict(extra="forbid")
-Number = float | tuple[float, ...]
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Number = Positive | Annotated[tuple[Positive, ...], Field(min_length=1)]
+
+
+def _different(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("each seed once")
+    return seeds
+
+
+Seeds = Annotated[
+    tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), AfterValidator(_different)
+]
+"""At least one, each once."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -52,6 +66,8 @@ class ProtocolChoice:
     names, else `evaluation`."""
     shared_speakers: bool = False
     """With `official` and `table`: accept speakers on several sides; every report says so."""
+    other_people: bool = False
+    """Speakers of one name in different corpora are known to be other people."""
     file: str = ""
     """With `table`: the fold table, as `folds.json` of a run."""
 
@@ -62,7 +78,7 @@ class FeatureChoice:
 
     name: str = "ComParE_2016"
     level: Literal["", "functionals", "frames"] = ""
-    cut_seconds: float | None = None
+    cut_seconds: Positive | None = None
     """Hear only so many seconds from the start."""
     normalise: Normalisation = "global"
     """`speaker` uses the unlabelled audio of test speakers."""
@@ -103,11 +119,11 @@ class NetworkChoice:
     """A network of `voicetone.models`: trained with Nadam, best epoch on validation speakers."""
 
     name: Literal["mlp", "cnn", "lstm"]
-    epochs: int = 100
+    epochs: int = Field(default=100, ge=1)
     """Without validation speakers, the last epoch is kept."""
-    batch: int = 32
+    batch: int = Field(default=32, ge=1)
     rate: Number = 1e-4
-    dropout: Number = 0.5
+    dropout: Share | Annotated[tuple[Share, ...], Field(min_length=1)] = 0.5
     balanced: bool = False
 
 
@@ -121,7 +137,7 @@ class Selection:
     on: Literal["auto", "validation", "inner"] = "auto"
     """Validation speakers, or folds within the training speakers; `auto` takes the former where
     there are any."""
-    inner: int = 3
+    inner: int = Field(default=3, ge=2)
     """Groups of training speakers, each of which is predicted by the others."""
 
 
@@ -143,9 +159,9 @@ class ClassifierRecipe:
     refit: bool = True
     """Once settings are chosen, train on the validation speakers too; networks, whose epoch they
     choose, never do."""
-    seeds: tuple[int, ...] = (0,)
+    seeds: Seeds = (0,)
     """Each is a run of its own: of weights, batches and solvers."""
     out: str = ""
     """Run folder; `runs/NAME` if empty."""
-    jobs: int = 0
+    jobs: int = Field(default=0, ge=0)
     """Trainings side by side, each on one core; 0 is one per core."""

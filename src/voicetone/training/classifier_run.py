@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
+from importlib.metadata import PackageNotFoundError, version
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from voicetone.corpora.manifest import Problem, refuse
+from voicetone.corpora.validation import uneven_cuts
 from voicetone.errors import DataError
 from voicetone.evaluation.report_files import write_report
 from voicetone.evaluation.scores import headline
-from voicetone.evaluation.table import PredictionTable, concatenate
+from voicetone.evaluation.table import CAUTIONS, PredictionTable, concatenate
 from voicetone.features.extract import extract
 from voicetone.features.normalise import NOTES
-from voicetone.features.sets import FeatureConfig
+from voicetone.features.sets import OPENSMILE, FeatureConfig
 from voicetone.features.workers import ProgressLines, cores, starts, worker_pool
-from voicetone.training.classifier_data import Material, gather, several
+from voicetone.training.classifier_data import Material, gather
 from voicetone.training.classifier_fit import Examples, Outcome, Settings, run_fold
 from voicetone.training.classifier_recipe import ClassifierRecipe, NetworkChoice
 from voicetone.training.runs import RunFolder
@@ -45,21 +47,24 @@ def run_classifier(recipe: ClassifierRecipe) -> Path:
         DataError: data that is not in order, settings that can't be, or a folder of another run.
     """
     config = feature_config(recipe)
-    material = gather(recipe)
+    material = gather(recipe, refit=_refits(recipe))
     folder = RunFolder(
         Path(recipe.out or f"runs/{recipe.name}"), resolved(recipe, material), material.table
     )
+    folder.require_own()
+    missing = folder.missing(recipe.seeds)
+    examples = _examples(recipe, config, material) if missing else None
     folder.start(PACKAGES)
     folder.log(
         f"{recipe.name}: {len(material.utterances)} utterances, {material.rule}; "
         f"{material.table.protocol}, {len(material.table.folds)} folds"
     )
-    folder.log(str(material.overlap))
+    for line in (str(material.overlap), *material.notes, *cautions(recipe, material)):
+        folder.log(line)
     if recipe.features.normalise == "speaker":
         folder.log(NOTES["speaker"])
-    missing = folder.missing(recipe.seeds)
-    if missing:
-        _train(recipe, config, material, folder, missing)
+    if examples is not None:
+        _train(recipe, examples, material, folder, missing)
     tables = folder.tables(recipe.seeds)
     metrics = summary(facts(recipe, material, folder), material, folder, tables)
     folder.write("metrics.json", json.dumps(metrics, indent=1, ensure_ascii=False))
@@ -67,6 +72,23 @@ def run_classifier(recipe: ClassifierRecipe) -> Path:
     score = metrics["uar"]
     folder.log(f"{recipe.name}: UAR {score['mean']:.3f}, WA {metrics['wa']['mean']:.3f}")
     return folder.path
+
+
+def _refits(recipe: ClassifierRecipe) -> bool:
+    return recipe.refit and not isinstance(recipe.model, NetworkChoice)
+
+
+def cautions(recipe: ClassifierRecipe, material: Material) -> list[str]:
+    """What makes a score say something else than it seems to."""
+    if recipe.features.cut_seconds is not None:
+        return []
+    heard = [material.heard[u.id] for u in material.utterances]
+    lengths = [
+        replace(u, duration=h.end - h.start)
+        for u, h in zip(material.utterances, heard, strict=True)
+    ]
+    caution = uneven_cuts(lengths, [material.labels[i] for i in material.truth])
+    return [caution] if caution else []
 
 
 def resolved(recipe: Any, material: Material) -> dict[str, Any]:
@@ -84,10 +106,17 @@ def resolved(recipe: Any, material: Material) -> dict[str, Any]:
         if not part["emotions"]:
             del part["emotions"]
     settings["protocol"]["file"] = Path(settings["protocol"]["file"]).name
-    labelled = [[u.id, int(t)] for u, t in zip(material.utterances, material.truth, strict=True)]
-    text = json.dumps([material.labels, labelled])
-    settings["labelled_data"] = hashlib.sha256(text.encode()).hexdigest()
+    settings["labelled_data"] = material.hash
+    if isinstance(recipe, ClassifierRecipe) and recipe.features.name in OPENSMILE:
+        settings["opensmile"] = _opensmile()
     return settings
+
+
+def _opensmile() -> str:
+    try:
+        return version("opensmile")
+    except PackageNotFoundError:
+        return ""
 
 
 def feature_config(recipe: ClassifierRecipe) -> FeatureConfig:
@@ -119,7 +148,19 @@ def facts(recipe: ClassifierRecipe, material: Material, folder: RunFolder) -> di
         "label_rule": material.rule,
         "features": f"{config}; {NOTES[recipe.features.normalise]}",
         "model": model_words(recipe.model),
+        "selection": _selection_words(recipe),
+        "refit": "yes" if _refits(recipe) else "no",
+        "sentence_overlap": str(material.overlap),
+        CAUTIONS: "; ".join([*cautions(recipe, material), *material.notes]),
     }
+
+
+def _selection_words(recipe: ClassifierRecipe) -> str:
+    """Who chooses settings and epochs."""
+    on = recipe.selection.on
+    inner = f"{recipe.selection.inner} groups of training speakers"
+    chosen = {"inner": inner, "validation": "validation speakers"}
+    return chosen.get(on, f"validation speakers, else {inner}")
 
 
 def model_words(model: Any) -> str:
@@ -171,6 +212,7 @@ def summary(
         "utterances": len(np.unique(table.id)),
         "speakers": len(table.speakers),
         "sentence_overlap": asdict(material.overlap),
+        "cautions": found.get(CAUTIONS, ""),
         "chosen": {
             f"{t.fold[0]}, seed {t.seed[0]}": json.loads(t.meta["chosen"])
             for t in tables
@@ -191,26 +233,30 @@ def _work(parts: tuple[NDArray[np.int64], ...], seed: int) -> Outcome:
     return run_fold(_worker["examples"], _worker["settings"], (train, validation, test), seed)
 
 
-def _train(
-    recipe: ClassifierRecipe,
-    config: FeatureConfig,
-    material: Material,
-    folder: RunFolder,
-    missing: list[tuple[int, int]],
-) -> None:
+def _examples(recipe: ClassifierRecipe, config: FeatureConfig, material: Material) -> Examples:
+    """Features and labels of all utterances.
+
+    Raises:
+        DataError: recordings that give no features, by file and line.
+    """
     features = extract(material.utterances, config, jobs=recipe.jobs or None)
-    if features.failures:
-        raise DataError(
-            f"{len(features.failures)} recordings give no features, mend them or drop their rows: "
-            + several(list(features.failures.values()))
-        )
-    examples = Examples(
+    refuse([Problem(material.places.get(k, k), text) for k, text in features.failures.items()])
+    return Examples(
         [features.values[u.id] for u in material.utterances],
         material.truth,
         len(material.labels),
         [u.speaker for u in material.utterances],
         [u.corpus for u in material.utterances],
     )
+
+
+def _train(
+    recipe: ClassifierRecipe,
+    examples: Examples,
+    material: Material,
+    folder: RunFolder,
+    missing: list[tuple[int, int]],
+) -> None:
     settings = Settings(recipe.model, recipe.selection, recipe.features.normalise, recipe.refit)
     meta = facts(recipe, material, folder)
     report = ProgressLines(f"{recipe.name}: folds")

@@ -65,8 +65,12 @@ def speaker_groups(
         DataError: too few speakers, or an utterance without one.
     """
     speakers = manifest.speakers
-    if any(u.speaker is None for u in manifest):
-        raise DataError(f"{manifest.corpus}: an utterance has no speaker; speaker folds need one")
+    unknown = [manifest.place(i) for i, u in enumerate(manifest) if u.speaker is None]
+    if unknown:
+        raise DataError(
+            f"{unknown[0]}: no speaker, and folds by speaker need one; {len(unknown)} of "
+            f"{len(manifest)} utterances lack it: fill it in or drop their rows"
+        )
     if (
         groups < 2
         or len(speakers) < groups
@@ -84,35 +88,50 @@ def speaker_groups(
         folds.append(_fold(manifest, f"{manifest.corpus} {_span(test)}", test, after[:validation]))
     name = f"{manifest.corpus}: {protocol or f'{groups} groups of speakers'}"
     table = FoldTable(name, tuple(folds))
-    check_disjoint(table, manifest.utterances)
+    check_disjoint(table, manifest.utterances, places_of(manifest))
     return table
 
 
-def merge(tables: Sequence[FoldTable], utterances: Sequence[Utterance]) -> FoldTable:
-    """Several corpora's tables as one: fold `i` holds out what each table's fold `i` does.
+def places_of(manifest: Manifest) -> dict[str, str]:
+    """File and line of each utterance by its id."""
+    return {u.id: manifest.place(i) for i, u in enumerate(manifest)}
 
-    A corpus whose table has no fold `i`, or that has no table, trains whole.
+
+def merge(
+    tables: Sequence[FoldTable], utterances: Sequence[Utterance], whole: Sequence[Utterance] = ()
+) -> FoldTable:
+    """Several corpora's tables as one: fold `i` is what each table's fold `i` is.
+
+    All that a table names trains where that table has no fold `i`. What no table names, as
+    partitions that were not asked for, does nothing. The result is not checked for leaks.
 
     Args:
         tables: at least one; each about a corpus of its own.
-        utterances: of all corpora.
+        utterances: of all corpora, in the order in which they train.
+        whole: those of corpora without a table, which train in each fold.
 
     Raises:
-        DataError: no table, or a leak between the parts.
+        DataError: no table.
     """
     if not tables:
         raise DataError("no corpus is folded: give at least one a number of folds")
+    always = {u.id for u in whole}
     folds = []
     for index in range(max(len(t.folds) for t in tables)):
         parts = [t.folds[index] for t in tables if index < len(t.folds)]
+        learnt = always.union(*(f.train for f in parts))
+        learnt.update(
+            key
+            for table in tables
+            if index >= len(table.folds)
+            for f in table.folds
+            for key in (*f.train, *f.validation, *f.test)
+        )
         validation = tuple(key for f in parts for key in f.validation)
         test = tuple(key for f in parts for key in f.test)
-        held_out = {*validation, *test}
-        train = tuple(u.id for u in utterances if u.id not in held_out)
+        train = tuple(u.id for u in utterances if u.id in learnt)
         folds.append(Fold(" + ".join(f.name for f in parts), train, validation, test))
-    merged = FoldTable(" + ".join(t.protocol for t in tables), tuple(folds))
-    check_disjoint(merged, utterances)
-    return merged
+    return FoldTable(" + ".join(t.protocol for t in tables), tuple(folds))
 
 
 def _span(speakers: Sequence[str]) -> str:
@@ -162,7 +181,7 @@ def check_disjoint(
                 if first != part:
                     raise DataError(
                         f"fold {fold.name}: speaker {speaker[key]} leaks from {first} to {part} "
-                        f"(utterance {_at(key, places)}); keep each speaker on one side"
+                        f"(utterance {at(key, places)}); keep each speaker on one side"
                     )
         for key in fold.test:
             if key in tested:
@@ -184,9 +203,11 @@ def leave_one_session_out(manifest: Manifest, *, mutual: bool = True) -> FoldTab
             mutual), or, if mutual, a session of one speaker.
     """
     sessions: dict[str, set[str]] = {}
-    for u in manifest:
+    for index, u in enumerate(manifest):
         if u.session is None or u.speaker is None:
-            raise DataError(f"{u.id}: no session or no speaker; folds by session need both")
+            raise DataError(
+                f"{manifest.place(index)}: no session or no speaker; folds by session need both"
+            )
         sessions.setdefault(u.session, set()).add(u.speaker)
     names = sorted(sessions)
     if len(names) < (2 if mutual else 3):
@@ -210,7 +231,7 @@ def leave_one_session_out(manifest: Manifest, *, mutual: bool = True) -> FoldTab
             folds.append(_fold(manifest, fold, [speaker], others))
     how = "validation and test speakers swapped" if mutual else "next session validates"
     table = FoldTable(f"{manifest.corpus}: leave one session out, {how}", tuple(folds))
-    check_disjoint(table, manifest.utterances)
+    check_disjoint(table, manifest.utterances, places_of(manifest))
     return table
 
 
@@ -259,7 +280,7 @@ def official(
         said.append(f"{unknown} utterances of unknown speakers")
     table = FoldTable(", ".join(said), (fold,))
     if not shared_speakers:
-        check_disjoint(table, manifest.utterances, unknown_apart=True)
+        check_disjoint(table, manifest.utterances, places_of(manifest), unknown_apart=True)
     return table
 
 
@@ -302,7 +323,8 @@ def across(train: Sequence[Manifest], test: Sequence[Manifest], validation: int 
     )
     table = FoldTable(f"train on {from_}, test on {' and '.join(m.corpus for m in test)}", folds)
     everyone = [u for m in (*train, *test) for u in m]
-    check_disjoint(table, everyone, unknown_apart=True)
+    places = {key: place for m in (*train, *test) for key, place in places_of(m).items()}
+    check_disjoint(table, everyone, places, unknown_apart=True)
     return table
 
 
@@ -330,80 +352,6 @@ def speaker_dependent(manifest: Manifest, folds: int, seed: int = 0) -> FoldTabl
     return FoldTable(f"{manifest.corpus}: speaker-dependent, {folds} random folds", tuple(made))
 
 
-def check_contents(
-    table: FoldTable, contents: Mapping[str, str], places: Mapping[str, str] | None = None
-) -> None:
-    """Make sure that no recording is on two sides of a fold under two names.
-
-    Args:
-        table: the folds.
-        contents: a hash of what is heard, per utterance id.
-        places: file and line of each id, for the message.
-
-    Raises:
-        DataError: the first such pair, both named.
-    """
-    for fold in table.folds:
-        seen: dict[str, tuple[str, str]] = {}
-        for part in ("train", "validation", "test"):
-            for key in getattr(fold, part):
-                if key not in contents:
-                    continue
-                first, other = seen.setdefault(contents[key], (part, key))
-                if first != part:
-                    raise DataError(
-                        f"{_at(key, places)}: the same recording as {_at(other, places)}, which is "
-                        f"in {first} where this one is in {part} of fold {fold.name}; drop one"
-                    )
-
-
-@dataclass(frozen=True, slots=True)
-class Overlap:
-    """How many of the tested sentences a model has learnt from, spoken by somebody else."""
-
-    sentences: int
-    """Different sentences of the test sets."""
-    shared: int
-    """Of these, those that are in their fold's training set too."""
-    share: float
-    """Of the tested utterances whose sentence is known, those whose sentence trained."""
-    unknown: int
-    """Tested utterances without sentence or transcript."""
-
-    def __str__(self) -> str:
-        if not self.sentences:
-            return "sentences: unknown, so their overlap between training and test is too"
-        rest = f"; {self.unknown} utterances of unknown sentence" if self.unknown else ""
-        return (
-            f"sentences: {self.shared} of {self.sentences} tested ones are also in training "
-            f"({self.share:.0%} of the tested utterances){rest}"
-        )
-
-
-def sentence_overlap(table: FoldTable, utterances: Sequence[Utterance]) -> Overlap:
-    """Sentences (else transcripts) in both the training and the test set of a fold.
-
-    Acted corpora speak the same sentences everywhere: then a model may know the words of what it
-    is tested on, which is to be reported, not forbidden.
-    """
-    said = {u.id: (u.corpus, u.sentence or u.transcript) for u in utterances}
-    tested: set[tuple[str, str | None]] = set()
-    both: set[tuple[str, str | None]] = set()
-    known = trained = unknown = 0
-    for fold in table.folds:
-        learnt = {said[key] for key in fold.train}
-        for key in fold.test:
-            if said[key][1] is None:
-                unknown += 1
-                continue
-            known += 1
-            tested.add(said[key])
-            if said[key] in learnt:
-                trained += 1
-                both.add(said[key])
-    return Overlap(len(tested), len(both), trained / known if known else 0.0, unknown)
-
-
 def read_folds(path: Path, protocol: str = "") -> FoldTable:
     """A fold table from a run's `folds.json`, or one's own in that form.
 
@@ -420,7 +368,7 @@ def read_folds(path: Path, protocol: str = "") -> FoldTable:
             Fold(str(f["name"]), *(tuple(map(str, f[p])) for p in ("train", "validation", "test")))
             for f in data["folds"]
         )
-        return FoldTable(str(data.get("protocol") or protocol or path.stem), folds)
+        name = str(data.get("protocol") or protocol or path.stem)
     except OSError as error:
         raise DataError(f"{path}: no fold table can be read here ({error.strerror})") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -428,8 +376,12 @@ def read_folds(path: Path, protocol: str = "") -> FoldTable:
             f"{path}: no fold table ({type(error).__name__}: {error}); it holds folds with name, "
             "train, validation and test"
         ) from error
+    if not folds:
+        raise DataError(f"{path}: no fold in it; a fold table holds at least one")
+    return FoldTable(name, folds)
 
 
-def _at(key: str, places: Mapping[str, str] | None) -> str:
+def at(key: str, places: Mapping[str, str] | None) -> str:
+    """An utterance with its file and line, where these are known."""
     place = (places or {}).get(key, key)
     return key if place == key else f"{place} ({key})"

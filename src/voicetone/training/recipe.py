@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
+from voicetone.corpora.words import hint
 from voicetone.errors import DataError, UsageError
 
 T = TypeVar("T")
@@ -70,16 +72,39 @@ def dataclass_from(
     try:
         return TypeAdapter(kind).validate_python(data)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = max(error.errors(), key=lambda e: len(e["loc"]))  # of a choice, the one meant
         where = ".".join(map(str, first["loc"])) or "the recipe"
         if overrides and _in_order(kind, path):
             table = str(first["loc"][0]) if first["loc"] else ""
             blamed = [w for w in overrides if w.partition("=")[0].partition(".")[0] == table]
             raise UsageError(
                 f"{' '.join(blamed or overrides)}: not a value that the recipe takes: {where}: "
-                f"{first['msg']}"
+                f"{_reason(kind, first)}"
             ) from error
-        raise DataError(f"{path}: {where}: {first['msg']}; see the recipes' reference") from error
+        raise DataError(f"{path}: {where}: {_reason(kind, first)}; mend the recipe") from error
+
+
+def _reason(kind: Any, error: Any) -> str:
+    """What is wrong with a key, and what was probably meant."""
+    key = str(error["loc"][-1]) if error["loc"] else ""
+    if error["type"] == "tuple_type":
+        return f"a list is wanted, as in {key}=[{error['input']!r}]"
+    if error["type"] != "unexpected_keyword_argument":
+        return str(error["msg"])
+    meant = [name for name in _keys(kind) if name.rpartition(".")[2] == key]
+    if meant:
+        return f"no such key here; did you mean {' or '.join(map(repr, meant))}?"
+    return f"no such key; {hint(key, sorted({n.rpartition('.')[2] for n in _keys(kind)}))}"
+
+
+def _keys(kind: Any, above: str = "") -> list[str]:
+    """Every key of a recipe with the tables that it is in, in their order."""
+    if not (isinstance(kind, type) and is_dataclass(kind)):
+        return list(dict.fromkeys(k for part in get_args(kind) for k in _keys(part, above)))
+    found = []
+    for name, inner in get_type_hints(kind, include_extras=True).items():
+        found += [f"{above}{name}", *_keys(inner, f"{above}{name}.")]
+    return list(dict.fromkeys(found))
 
 
 def _in_order(kind: type[T], path: Path) -> bool:

@@ -29,6 +29,9 @@ def train(recipe: Path, overrides: Sequence[str] = ()) -> Path:
     kind = data.get("kind")
     if kind not in ("tone", "classifier", "aae"):
         raise DataError(f"{recipe}: kind = {kind!r} is unknown; known are: aae, classifier, tone")
+    name = data.get("name")
+    if isinstance(name, str) and (not name or name in (".", "..") or set(name) & set("/\\")):
+        raise DataError(f"{recipe}: name = {name!r} can't name a folder; leave / and \\ out of it")
     if kind == "classifier":
         return _classifier(data, recipe, overrides)
     try:

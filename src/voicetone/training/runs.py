@@ -21,8 +21,10 @@ from voicetone.errors import DataError
 from voicetone.evaluation.table import PredictionTable, read_predictions
 from voicetone.training.protocol import FoldTable
 
-INERT = ("out", "jobs")
-"""Settings that change no result."""
+INERT = ("out", "jobs", "seeds")
+"""Settings that change no fold's predictions; there may be more seeds later."""
+OWN = ("recipe.json", "folds.json", "environment.json", "log.txt")
+"""What a run writes before it has made anything."""
 
 
 class RunFolder:
@@ -38,12 +40,38 @@ class RunFolder:
 
     def __init__(self, path: Path, recipe: Mapping[str, Any], table: FoldTable) -> None:
         self.path, self.table = path, table
-        kept = {key: value for key, value in recipe.items() if key not in INERT}
-        self._text = json.dumps(kept, indent=1, sort_keys=True)
-        self.recipe_hash = hashlib.sha256(self._text.encode()).hexdigest()
+        self._told = {k: v for k, v in recipe.items() if k not in INERT or k == "seeds"}
+        self.recipe_hash = hashlib.sha256(_text(_decisive(recipe)).encode()).hexdigest()
         self._files = {fold.name: _slug(fold.name) for fold in table.folds}
         if len(set(self._files.values())) < len(table.folds):
             self._files = {f.name: f"{i:03d}" for i, f in enumerate(table.folds)}
+
+    def require_own(self) -> None:
+        """Make sure that the folder is this run's, new, or holds nothing but settings.
+
+        What is damaged in it is written again: predictions name their settings and folds, too.
+
+        Raises:
+            DataError: it holds a run of other settings or other folds.
+        """
+        if not self.path.is_dir() or all(
+            p.name in OWN or p.name.startswith(".") for p in self.path.iterdir()
+        ):
+            return
+        there = _read(self.path / "recipe.json")
+        if there is not None:
+            first = _difference(_decisive(there), json.loads(_text(_decisive(self._told))))
+            if first:
+                raise DataError(
+                    f"{self.path}: holds a run of other settings: {first}; choose another "
+                    "folder: out=DIR"
+                )
+        folds = _read(self.path / "folds.json")
+        if folds is not None and folds.get("hash") != self.table.hash:
+            raise DataError(
+                f"{self.path}: its folds are others: the corpus has changed since; choose another "
+                "folder: out=DIR"
+            )
 
     def start(self, packages: Sequence[str], **facts: str) -> None:
         """Make the folder, or make sure that it is this run's.
@@ -53,22 +81,18 @@ class RunFolder:
             facts: what else goes into it.
 
         Raises:
-            DataError: it holds a run of other settings, other folds, or other predictions.
+            DataError: it holds a run of other settings or other folds, or can't be made.
         """
-        told = self.path / "recipe.json"
-        if told.exists() and told.read_text(encoding="utf-8") != self._text:
+        try:
+            self.require_own()
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.write("recipe.json", _text(self._told))
+        except OSError as error:
             raise DataError(
-                f"{self.path}: holds a run of other settings; choose another folder: out=DIR"
-            )
+                f"{self.path}: a run can't be kept here ({error.strerror}); choose another folder: "
+                "out=DIR"
+            ) from error
         folds = {"hash": self.table.hash, **asdict(self.table)}
-        self.path.mkdir(parents=True, exist_ok=True)
-        there = self.path / "folds.json"
-        if there.exists() and json.loads(there.read_text("utf-8")).get("hash") != self.table.hash:
-            raise DataError(
-                f"{self.path}: its folds are others: the corpus has changed since; choose another "
-                "folder: out=DIR"
-            )
-        self.write("recipe.json", self._text)
         self.write("folds.json", json.dumps(folds, indent=1))
         self.write("environment.json", json.dumps({**environment(packages), **facts}, indent=1))
 
@@ -151,3 +175,36 @@ def environment(packages: Sequence[str]) -> dict[str, str]:
 
 def _slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-.") or "fold"
+
+
+def _decisive(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in recipe.items() if key not in INERT}
+
+
+def _text(settings: Mapping[str, Any]) -> str:
+    return json.dumps(settings, indent=1, sort_keys=True)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """A JSON object, or None where there is none or it is damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _difference(there: Any, here: Any, name: str = "") -> str:
+    """The first setting that differs, and how; empty if none does."""
+    if there == here:
+        return ""
+    if isinstance(there, dict) and isinstance(here, dict):
+        # What is learnt from follows from the other settings, so these are named first.
+        keys = sorted({*there, *here}, key=lambda key: (key == "labelled_data", key))
+        for key in keys:
+            below = f"{name}.{key}" if name else key
+            if found := _difference(there.get(key), here.get(key), below):
+                return found
+    if name == "labelled_data":
+        return "the labels, speakers or recordings have changed since"
+    return f"{name} was {json.dumps(there)}, is {json.dumps(here)}"

@@ -26,7 +26,7 @@ from voicetone.errors import DataError
 from voicetone.features.spectral import SpectralConfig
 from voicetone.features.workers import ProgressLines, worker_pool
 from voicetone.models.tone import ToneNet
-from voicetone.training.protocol import FoldTable, merge, speaker_groups
+from voicetone.training.protocol import FoldTable, check_disjoint, merge, speaker_groups
 from voicetone.training.runs import RunFolder
 from voicetone.training.tone_batches import Labels, labels_of
 from voicetone.training.tone_data import AugmentConfig, Clip, ClipStore, build, features_of, load
@@ -79,7 +79,11 @@ def fold_table(recipe: ToneRecipe, manifests: Sequence[Manifest]) -> FoldTable:
         for manifest, part in zip(manifests, recipe.corpora, strict=True)
         if part.folds
     ]
-    return merge(tables, [u for m in manifests for u in m])
+    parts = list(zip(manifests, recipe.corpora, strict=True))
+    utterances = [u for m in manifests for u in m]
+    table = merge(tables, utterances, [u for m, part in parts if not part.folds for u in m])
+    check_disjoint(table, utterances)
+    return table
 
 
 def gather(recipe: ToneRecipe, *, final: bool) -> Material:

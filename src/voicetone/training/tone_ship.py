@@ -16,7 +16,8 @@ from voicetone.errors import DataError
 from voicetone.evaluation.report_files import write_report
 from voicetone.evaluation.table import PredictionTable, concatenate
 from voicetone.features.spectral import SpectralConfig
-from voicetone.training.protocol import FoldTable, sentence_overlap
+from voicetone.training.leaks import sentence_overlap
+from voicetone.training.protocol import FoldTable
 from voicetone.training.runs import RunFolder
 from voicetone.training.tone_batches import Labels
 from voicetone.training.tone_export import write_bundle
