@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from training import toy_corpus
 from training.toy_aae import SYSTEM, SYSTEMS, make_run
 from voicetone.errors import DataError, UsageError, VoicetoneError
 from voicetone.evaluation.table import read_predictions
@@ -104,7 +104,7 @@ def test_everything_is_written(made: Path, tmp_path: Path) -> None:
     page = (out / "latents.md").read_text("utf-8")
     for word in (
         "has not met",
-        "Strangers",
+        "strangers",
         "y swapped",
         "| anger → ",
         "z-pca.png",
@@ -185,13 +185,9 @@ def test_joint_networks(made: Path, tmp_path: Path) -> None:
         use_latents(root / "sentiment" / "aae")
 
 
-def _relabel(corpus: Path) -> None:
-    path = corpus / "manifest.csv"
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = list(csv.reader(file))
-    lines[1][1] = "sadness"
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(lines)
+def _with(rows: list[list[str]], column: int, value: str) -> list[list[str]]:
+    """The rows with another value in the first."""
+    return [[*rows[0][:column], value, *rows[0][column + 1 :]], *rows[1:]]
 
 
 def test_what_is_no_run(made: Path, copy: Path) -> None:
@@ -240,9 +236,12 @@ def test_data_that_lie_elsewhere(
 
 def test_data_that_have_changed(made: Path, copy: Path, tmp_path: Path) -> None:
     shutil.copytree(made / "toy", tmp_path / "toy")
-    _relabel(tmp_path / "toy")
-    with pytest.raises(DataError, match="its corpora have other utterances, labels or folds now"):
-        open_run(copy, data=[tmp_path])
+    line = "its corpora have other utterances, labels or folds now"
+    rows = toy_corpus.rows(tmp_path / "toy")
+    for changed in (_with(rows, 1, "sadness"), rows[1:]):
+        toy_corpus.write(tmp_path / "toy", [tuple(row) for row in changed])
+        with pytest.raises(DataError, match=line):
+            use_latents(copy, tmp_path / "l", data=[tmp_path], figures=False, jobs=1)
 
 
 def test_features_that_have_changed(copy: Path, tmp_path: Path) -> None:

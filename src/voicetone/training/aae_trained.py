@@ -22,7 +22,6 @@ from voicetone.training.aae_fit import Examples, encode
 from voicetone.training.aae_recipe import AaeRecipe
 from voicetone.training.classifier_data import Material
 from voicetone.training.classifier_recipe import CorpusChoice
-from voicetone.training.classifier_run import resolved
 from voicetone.training.protocol import Fold, FoldTable, read_folds
 from voicetone.training.replica_data import Rows, Scaling, Values, batch
 from voicetone.training.runs import RunFolder
@@ -102,12 +101,8 @@ def open_run(
     networks = _networks(folder, table, fold, seed)
     recipe = _recipe(settings, path, data)
     found = sources(recipe, recipe.targets)
-    same = found.main.table.folds == table.folds
-    if not same or resolved(recipe, found.main)["labelled_data"] != settings["labelled_data"]:
-        raise DataError(
-            f"{path}: its corpora have other utterances, labels or folds now than when it was "
-            "trained; point --data at those it learnt from, or train again"
-        )
+    if found.main.table.folds != table.folds:
+        raise _changed(path)
     return TrainedRun(
         path=path,
         name=f"{settings['name']}/{settings['target']['name']}/{settings['system']['name']}",
@@ -227,7 +222,7 @@ def codes_of(run: TrainedRun, network: Network, data: Examples) -> tuple[Codes, 
     """y and z of every utterance, training speakers included; and the normalisation.
 
     Raises:
-        DataError: y of the test utterances is not what the run predicted: the features are others.
+        DataError: labels, or y of the test utterances, are not what the run's predictions say.
     """
     scaling = scaling_of(network.checkpoint, data.values, run)
     every = np.arange(len(run.material.utterances))
@@ -247,10 +242,24 @@ def codes_of(run: TrainedRun, network: Network, data: Examples) -> tuple[Codes, 
     return codes, scaling
 
 
+def _changed(path: Path) -> DataError:
+    return DataError(
+        f"{path}: its corpora have other utterances, labels or folds now than when it was trained; "
+        "point --data at those it learnt from, or train again"
+    )
+
+
 def _require_same(run: TrainedRun, codes: Codes, path: Path) -> None:
-    table = read_predictions(path)
+    """That labels and y of the test utterances are those of the run's predictions."""
+    table, material = read_predictions(path), run.material
+    rows = material.rows(table.id.tolist())
+    if table.labels != material.labels or any(
+        material.labels[material.truth[row]] != truth
+        for row, truth in zip(rows.tolist(), table.truth.tolist(), strict=True)
+    ):
+        raise _changed(run.path)
     scores = codes.ys[run.targets.index(run.settings["target"]["name"])]
-    apart = float(np.abs(scores[run.material.rows(table.id.tolist())] - table.scores).max())
+    apart = float(np.abs(scores[rows] - table.scores).max())
     if not apart <= _SAME_Y:
         raise DataError(
             f"{path}: the weights give other probabilities now, by up to {apart:.2f}; the audio or "
