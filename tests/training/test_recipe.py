@@ -7,13 +7,16 @@ from pathlib import Path
 import pytest
 
 from voicetone.errors import DataError, UsageError
+from voicetone.training.aae_data import require_features_that_can_be
+from voicetone.training.aae_recipe import AaeRecipe
+from voicetone.training.aae_table import baseline_of
 from voicetone.training.classifier_recipe import ClassifierRecipe
 from voicetone.training.recipe import dataclass_from, read_recipe
 from voicetone.training.run import train
 from voicetone.training.tone_recipe import ToneRecipe
 
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.toml"))
-KINDS: dict[str, type] = {"classifier": ClassifierRecipe, "tone": ToneRecipe}
+KINDS: dict[str, type] = {"aae": AaeRecipe, "classifier": ClassifierRecipe, "tone": ToneRecipe}
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
@@ -21,6 +24,10 @@ def test_every_recipe_parses(path: Path) -> None:
     data = read_recipe(path)
     recipe = dataclass_from(KINDS[data["kind"]], data, path)
     assert recipe.name == path.stem
+    if isinstance(recipe, AaeRecipe):
+        for system in recipe.systems:
+            require_features_that_can_be(system)
+            assert system.network == "base" or baseline_of(recipe, system) is not None
 
 
 def test_overrides(tmp_path: Path) -> None:
