@@ -42,21 +42,21 @@ def energy_presence(frames: Floats, floor: Floats) -> tuple[Floats, Floats]:
 
 
 def speech_span(frames: Floats, threshold: float) -> tuple[int, int]:
-    """From the first to the last frame of a stretch that may be speech, with `EDGE` around them.
+    """From the first to the last frame of a window that may be speech, with `EDGE` around them.
 
-    The background is the quietest frame of the stretch.
+    The background is the window's quietest frame.
 
     Args:
         frames: audio `[n, samples]`, n > 0.
         threshold: of the probability.
 
     Returns:
-        First frame, and the one after the last; equal where there is none.
+        First frame, and the one after the last; all frames where none stands out.
     """
     floor = _over_quietest(frames[None]).min(axis=1, keepdims=True)
     loud = np.flatnonzero(energy_presence(frames[None], floor)[0][0] >= threshold)
     if not loud.size:
-        return 0, 0
+        return 0, len(frames)
     return max(0, int(loud[0]) - EDGE), min(len(frames), int(loud[-1]) + 1 + EDGE)
 
 

@@ -133,8 +133,7 @@ class WindowPredictor:
         if values.shape[-1] != self._spec.features.size:
             raise BundleError(
                 f"{self._spec.id}: {self._spec.features.name} gives {values.shape[-1]} features "
-                f"here and gave {self._spec.features.size} in training: install the openSMILE "
-                f"that it names, {self._spec.features.opensmile}"
+                f"here and gave {self._spec.features.size} in training: export it anew"
             )
         return values
 
