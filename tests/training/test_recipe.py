@@ -100,7 +100,7 @@ def test_an_override_at_fault_is_named(tmp_path: Path, words: list[str], named: 
         ("seeds=[0,0]", "each seed once"),
         ("seeds=[]", "at least 1"),
         ("seeds=[-1]", "greater than or equal to 0"),
-        ("model.C=-1", "greater than 0"),
+        ("model.C=-1", "takes: model.C: Input should be greater than 0"),
         ("model.C=[]", "number"),
         ("model.C=[1,-1]", "greater than 0"),
         ("name=../evil", "can't name a folder"),

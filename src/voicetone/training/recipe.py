@@ -73,7 +73,10 @@ def dataclass_from(
         return TypeAdapter(kind).validate_python(data)
     except ValidationError as error:
         first = max(error.errors(), key=lambda e: len(e["loc"]))  # of a choice, the one meant
-        where = ".".join(map(str, first["loc"])) or "the recipe"
+        named = {part for key in _keys(kind) for part in key.split(".")}
+        extra = first["type"] == "unexpected_keyword_argument"
+        parts = [str(p) for p in first["loc"] if extra or isinstance(p, int) or p in named]
+        where = ".".join(parts) or "the recipe"  # without the kinds that a value was tried as
         if overrides and _in_order(kind, path):
             table = str(first["loc"][0]) if first["loc"] else ""
             blamed = [w for w in overrides if w.partition("=")[0].partition(".")[0] == table]
