@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from voicetone.errors import DataError
 from voicetone.features.extract import contents_of, extract
+from voicetone.features.lengths import stepped
 from voicetone.features.sets import FeatureConfig, extractor
 from voicetone.models.aae import AaeConfig
 from voicetone.training.aae_fit import Examples
@@ -206,8 +206,8 @@ def examples(found: Sources, choice: AaeFeatures, jobs: int, device: torch.devic
         DataError: recordings that give no features, or features that are no numbers.
     """
     values = required_features(found, choice, jobs)
-    if choice.step > 1:
-        values = [_stepped(v, choice.step) for v in values]
+    if choice.frames:
+        values = [stepped(v, choice.step) for v in values]
     truth = np.full((len(values), len(found.materials)), -1, dtype=np.int64)
     for column, material in zip(truth.T, found.materials, strict=True):
         column[: len(material.truth)] = material.truth
@@ -235,11 +235,3 @@ def required_features(found: Sources, choice: AaeFeatures, jobs: int) -> list[Fl
     if broken:
         raise DataError(f"features of {broken[0]} are no numbers: leave its row out")
     return values
-
-
-def _stepped(frames: Floats, step: int) -> NDArray[np.float32]:
-    """Means of so many frames each; what is left over at the end is dropped if there are others."""
-    whole = len(frames) // step * step
-    if not whole:
-        return np.asarray(frames.mean(0, keepdims=True))
-    return np.asarray(frames[:whole].reshape(-1, step, frames.shape[1]).mean(1))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from voicetone.errors import DataError
+from voicetone.features.lengths import fitted
 from voicetone.features.normalise import Normalisation, group_statistics
 from voicetone.types import Floats
 
@@ -63,12 +64,8 @@ class Values:
         if not frames:
             self.x = torch.from_numpy(np.stack(self.raw)).to(device)
             return
-        x = np.zeros((len(values), frames, values[0].shape[1]), dtype=np.float32)
-        mask = np.zeros((len(values), frames), dtype=np.float32)
-        for row, kept, value in zip(x, mask, self.raw, strict=True):
-            start = max((len(value) - frames) // 2, 0)
-            part = value[start : start + frames]
-            row[: len(part)], kept[: len(part)] = part, 1.0
+        parts = [fitted(value, frames) for value in self.raw]
+        x, mask = (np.stack([part[i] for part in parts]) for i in (0, 1))
         self.x, self.mask = torch.from_numpy(x).to(device), torch.from_numpy(mask).to(device)
 
 
