@@ -68,6 +68,8 @@ def keep(name: str) -> None:
         table.write(FOLDER / f"{stem}.parquet")
         told = json.loads(metrics.read_text(encoding="utf-8"))
         kept = {key: told[key] for key in ("majority_rate", "fold_hash", "convergence")}
+        ran = json.loads((run / "environment.json").read_text(encoding="utf-8"))
+        kept |= {"machine": ran["machine"], "date": ran["started"][:10]}
         (FOLDER / f"{stem}.json").write_text(json.dumps(kept) + "\n", encoding="utf-8")
 
 

@@ -71,7 +71,7 @@ def _table(rows: list[Row]) -> list[str]:
 
 
 def _heard(row: Row) -> str:
-    return f"Features: {row['features'].split(';')[0]}."
+    return f"Features: {row['features'].split(';')[0]}. Run {row['date']} on {row['machine']}."
 
 
 def _reading(rows: list[Row]) -> list[str]:
