@@ -101,3 +101,12 @@ def test_without_opensmile_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(sets, "version", none)
     with pytest.raises(MissingExtraError, match=r"voicetone\[opensmile\]"):
         extractor(FeatureConfig("IS10", "frames"))
+
+
+def test_what_is_too_loud_for_16_bits_does_not_wrap_round() -> None:
+    _needs("eGeMAPSv02")
+    compute = extractor(FeatureConfig("eGeMAPSv02"))
+    loud = 4 * _sound(1.5) / 0.2
+    clipped = np.clip(loud, -1, 32767 / 32768)
+    assert np.array_equal(compute(loud), compute(clipped))
+    assert np.allclose(compute(clipped), compute(0.999 * clipped), rtol=0.05, atol=0.5)

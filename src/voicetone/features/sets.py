@@ -26,6 +26,7 @@ LICENCE = (
     "openSMILE features: openSMILE is for research and education only (audEERING's licence), "
     "not for commercial products"
 )
+_LOUDEST = 32767 / 32768  # openSMILE makes 16 bits of samples, and what lies beyond wraps round
 _VERSION = 1  # raised when what is computed here changes
 
 
@@ -151,7 +152,9 @@ def _mean_and_sd(compute: Callable[[Floats], Floats], samples: Floats) -> Floats
 def _run_smile(smile: Any, functionals: bool, samples: Floats) -> Floats:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a short segment; the NaN it leaves are looked for
-        values = smile.process_signal(samples, SAMPLE_RATE).to_numpy(dtype=np.float32)
+        values = smile.process_signal(np.clip(samples, -1, _LOUDEST), SAMPLE_RATE).to_numpy(
+            dtype=np.float32
+        )
     return np.asarray(values[0] if functionals else values)
 
 

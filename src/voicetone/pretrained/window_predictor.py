@@ -18,7 +18,6 @@ from voicetone.pretrained.spec import WindowSpec
 from voicetone.types import EMOTION_TO_SENTIMENT, SENTIMENTS, Floats
 
 _LEAST = to_samples(SHORT_SECONDS)
-_LOUDEST = np.float32(32767 / 32768)  # openSMILE takes 16 bits, where more would wrap round
 
 
 class WindowPredictor:
@@ -127,7 +126,7 @@ class WindowPredictor:
             return None
         try:
             with self._extracting:
-                values = extractor(self._spec.features.config)(np.clip(samples, -1, _LOUDEST))
+                values = extractor(self._spec.features.config)(samples)
         except AudioError:
             return None
         if values.shape[-1] != self._spec.features.size:

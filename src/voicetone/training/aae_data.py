@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from voicetone.errors import DataError
-from voicetone.features.extract import contents_of, extract
+from voicetone.features.extract import extract
 from voicetone.features.lengths import stepped
 from voicetone.features.sets import FeatureConfig, extractor
 from voicetone.models.aae import AaeConfig
@@ -20,6 +20,7 @@ from voicetone.training.classifier_data import Material, gather, read_corpus, se
 from voicetone.training.classifier_recipe import CorpusChoice, ProtocolChoice
 from voicetone.training.protocol import Fold
 from voicetone.training.replica_data import Job, Rows, Values
+from voicetone.training.sounds import listen
 from voicetone.types import Floats, Utterance
 
 
@@ -104,16 +105,17 @@ def _require_apart(material: Material, foreign: Sequence[Utterance]) -> None:
                 f"{u.id}: the unlabelled audio has the speaker {u.speaker} of the labelled "
                 "corpora, who tests in some fold; leave that speaker out"
             )
-    contents, failures = contents_of([*material.utterances, *foreign])
-    if failures:
-        raise DataError(several(list(failures.values())))
-    heard = {contents[u.id]: u.id for u in material.utterances}
+    heard = listen([*material.utterances, *foreign], {}) if foreign else {}
+    labelled: dict[str, list[str]] = {}
+    for u in material.utterances if foreign else ():
+        labelled.setdefault(heard[u.id].sound, []).append(u.id)
     for u in foreign:
-        if contents[u.id] in heard:
-            raise DataError(
-                f"{u.id}: the same recording as {heard[contents[u.id]]}, which has a label and is "
-                "tested in some fold; leave it out of the unlabelled corpora"
-            )
+        for other in labelled.get(heard[u.id].sound, ()):
+            if heard[u.id].shares(heard[other]):
+                raise DataError(
+                    f"{u.id}: the same recording as {other}, which has a label and is tested in "
+                    "some fold; leave it out of the unlabelled corpora"
+                )
     twice = [i for i, n in Counter(u.id for u in (*material.utterances, *foreign)).items() if n > 1]
     if twice:
         raise DataError(f"{twice[0]}: two corpora have this id; leave one of them out")
@@ -145,8 +147,8 @@ def jobs_of(found: Sources, system: System, which: Sequence[tuple[int, int]]) ->
         known = labelled_part(train, material.truth[train], system.labelled, (seed, index))
         hidden = np.setdiff1d(train, known)
         parts = [known, np.concatenate([hidden, foreign])]
-        if system.network == "base":
-            parts[1] = hidden[:0]
+        if system.network == "base":  # what it doesn't learn from is still there to normalise with
+            parts[1] = hidden
         held = material.rows(fold.validation)
         tested = material.rows(fold.test)
         out.append(Job(index, seed, seed * 1000 + index, parts[0], parts[1], held, tested))

@@ -247,8 +247,12 @@ def fit(
     draws = Draws([job.draw for job in jobs], device)
     net = Aae(network_config(system, examples), draws).to(device)
     trainer = Trainer(net, system, prior_of(system, examples, jobs).to(device), draws)
-    every = [Stream(job.training, (job.draw, 0)) for job in jobs]
-    known = [Stream(job.labelled, (job.draw, 1)) if len(job.unlabelled) else None for job in jobs]
+    base = system.network == "base"
+    every = [Stream(job.labelled if base else job.training, (job.draw, 0)) for job in jobs]
+    known = [
+        Stream(job.labelled, (job.draw, 1)) if len(job.unlabelled) and not base else None
+        for job in jobs
+    ]
     semi = any(known)
     keeper = _Keeper(net, examples, scaling, jobs)
     hidden = _hidden(examples, jobs)

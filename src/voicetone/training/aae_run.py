@@ -13,7 +13,7 @@ import numpy as np
 
 from voicetone.errors import DataError
 from voicetone.evaluation.report_files import write_report
-from voicetone.evaluation.table import concatenate
+from voicetone.evaluation.table import CAUTIONS, concatenate
 from voicetone.features.normalise import NOTES
 from voicetone.features.workers import ProgressLines
 from voicetone.models.aae import CHANCE
@@ -176,6 +176,9 @@ def facts(
         "label_rule": material.rule,
         "features": f"{heard}; {NOTES[choice.normalise]}",
         "model": system_words(system),
+        "selection": "epoch chosen on validation speakers",
+        "sentence_overlap": str(material.overlap),
+        CAUTIONS: "; ".join(material.notes),
     }
 
 
