@@ -62,6 +62,8 @@ def start(*arguments: object) -> subprocess.Popen[str]:
         env=environment(),
         text=True,
         start_new_session=True,
+        # A shell starts what it runs in the background with the signal ignored, which is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 
