@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 import torch
 
+from voicetone.corpora.prepared import CORPORA as PREPARED
+from voicetone.corpora.registry import CORPORA
 from voicetone.errors import DataError
 from voicetone.features.extract import extract
 from voicetone.features.lengths import stepped
@@ -18,6 +22,7 @@ from voicetone.training.aae_fit import Examples
 from voicetone.training.aae_recipe import AaeFeatures, AaeRecipe, System, Target
 from voicetone.training.classifier_data import Material, gather, read_corpus, several
 from voicetone.training.classifier_recipe import CorpusChoice, ProtocolChoice
+from voicetone.training.leaks import check_names
 from voicetone.training.protocol import Fold
 from voicetone.training.replica_data import Job, Rows, Values
 from voicetone.training.sounds import listen
@@ -40,6 +45,8 @@ class Sources:
     materials: tuple[Material, ...]
     targets: tuple[Target, ...]
     foreign: tuple[Utterance, ...]
+    foreign_hash: str = ""
+    """SHA-256 of what is heard in them."""
 
     @property
     def main(self) -> Material:
@@ -69,8 +76,8 @@ def sources(recipe: AaeRecipe, targets: Sequence[Target]) -> Sources:
         for fold in material.table.folds:
             _require_classes(material, fold)
     foreign = [u for choice in recipe.unlabelled for u in read_corpus(choice)]
-    _require_apart(materials[0], foreign)
-    return Sources(tuple(materials), tuple(targets), tuple(foreign))
+    foreign_hash = _require_apart(recipe, materials[0], foreign)
+    return Sources(tuple(materials), tuple(targets), tuple(foreign), foreign_hash)
 
 
 def _in_common(materials: Sequence[Material]) -> list[Material]:
@@ -96,8 +103,10 @@ def _require_classes(material: Material, fold: Fold) -> None:
         )
 
 
-def _require_apart(material: Material, foreign: Sequence[Utterance]) -> None:
-    """That unlabelled audio is of nobody who tests, and of no recording that does."""
+def _require_apart(recipe: AaeRecipe, material: Material, foreign: Sequence[Utterance]) -> str:
+    """That unlabelled audio is of nobody who tests, and of no recording that does; its hash."""
+    if not foreign:
+        return ""
     speakers = {u.speaker for u in material.utterances if u.speaker is not None}
     for u in foreign:
         if u.speaker in speakers:
@@ -105,20 +114,32 @@ def _require_apart(material: Material, foreign: Sequence[Utterance]) -> None:
                 f"{u.id}: the unlabelled audio has the speaker {u.speaker} of the labelled "
                 "corpora, who tests in some fold; leave that speaker out"
             )
-    heard = listen([*material.utterances, *foreign], {}) if foreign else {}
+    everyone = [*material.utterances, *foreign]
+    twice = [i for i, n in Counter(u.id for u in everyone).items() if n > 1]
+    if twice:
+        raise DataError(f"{twice[0]}: two corpora have this id; leave one of them out")
+    heard = listen(foreign, {})
     labelled: dict[str, list[str]] = {}
-    for u in material.utterances if foreign else ():
-        labelled.setdefault(heard[u.id].sound, []).append(u.id)
+    for key, sound in material.heard.items():
+        labelled.setdefault(sound.sound, []).append(key)
     for u in foreign:
         for other in labelled.get(heard[u.id].sound, ()):
-            if heard[u.id].shares(heard[other]):
+            if heard[u.id].shares(material.heard[other]):
                 raise DataError(
                     f"{u.id}: the same recording as {other}, which has a label and is tested in "
                     "some fold; leave it out of the unlabelled corpora"
                 )
-    twice = [i for i, n in Counter(u.id for u in (*material.utterances, *foreign)).items() if n > 1]
-    if twice:
-        raise DataError(f"{twice[0]}: two corpora have this id; leave one of them out")
+    with_foreign = [
+        replace(f, train=(*f.train, *(u.id for u in foreign))) for f in material.table.folds
+    ]
+    check_names(
+        replace(material.table, folds=tuple(with_foreign)),
+        everyone,
+        {*CORPORA, *PREPARED},
+        other_people=recipe.protocol.other_people,
+    )
+    text = json.dumps([[key, astuple(sound)] for key, sound in heard.items()])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def jobs_of(found: Sources, system: System, which: Sequence[tuple[int, int]]) -> list[Job]:

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from voicetone.features.normalise import Normalisation
-from voicetone.training.classifier_recipe import CorpusChoice, ProtocolChoice
+from voicetone.training.classifier_recipe import CorpusChoice, ProtocolChoice, Seeds
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -119,7 +119,7 @@ class AaeRecipe:
     network per target, as in the paper."""
     unlabelled: tuple[CorpusChoice, ...] = ()
     """Corpora whose audio alone is used, by systems that say `unlabelled = true`."""
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    seeds: Seeds = (0,)
     checkpoints: Literal["none", "first", "all"] = "first"
     """Whose weights are kept: of the first seed's folds, of all, or of none."""
     out: str = ""

@@ -15,6 +15,7 @@ from voicetone.errors import DataError
 from voicetone.evaluation.report_files import write_report
 from voicetone.evaluation.table import CAUTIONS, concatenate
 from voicetone.features.normalise import NOTES
+from voicetone.features.sets import OPENSMILE
 from voicetone.features.workers import ProgressLines
 from voicetone.models.aae import CHANCE
 from voicetone.training.aae_checkpoint import write_checkpoint
@@ -33,10 +34,11 @@ from voicetone.training.aae_recipe import AaeFeatures, AaeRecipe, System, Target
 from voicetone.training.aae_table import as_markdown, write_table
 from voicetone.training.classifier_data import Material
 from voicetone.training.classifier_networks import device_of_choice
-from voicetone.training.classifier_run import resolved, summary
+from voicetone.training.classifier_run import opensmile_version, resolved, summary
 from voicetone.training.replica_data import Job, Scaling
 from voicetone.training.runs import RunFolder
 
+NO_BETTER = 0.98  # of the error that the mean makes, which is 1 up to the speakers' differences
 PACKAGES = ("numpy", "torch", "opensmile")
 
 
@@ -82,9 +84,15 @@ def _plans(recipe: AaeRecipe, found: Sources, root: Path) -> list[_Plan]:
     plans = []
     for system in recipe.systems:
         folders = tuple(
-            _folder(recipe, system, target, material, root)
+            RunFolder(
+                root / target.name / system.name,
+                settings(recipe, system, target, material, found.foreign_hash),
+                material.table,
+            )
             for target, material in zip(found.targets, found.materials, strict=True)
         )
+        for folder in folders:
+            folder.start(PACKAGES)
         missing = sorted({m for f in folders for m in f.missing(recipe.seeds)})
         plans.append(_Plan(system, folders, tuple(missing)))
     return plans
@@ -136,25 +144,26 @@ def _run_group(recipe: AaeRecipe, found: Sources, plans: Sequence[_Plan]) -> Non
             _finish(recipe, system, target, material, folder)
 
 
-def _folder(
-    recipe: AaeRecipe, system: System, target: Target, material: Material, root: Path
-) -> RunFolder:
-    folder = RunFolder(
-        root / target.name / system.name, settings(recipe, system, target, material), material.table
-    )
-    folder.start(PACKAGES)
-    return folder
-
-
 def settings(
-    recipe: AaeRecipe, system: System, target: Target, material: Material
+    recipe: AaeRecipe, system: System, target: Target, material: Material, foreign: str = ""
 ) -> dict[str, Any]:
-    """What makes one system's run on one target what it is."""
+    """What makes one system's run on one target what it is.
+
+    Args:
+        recipe: the whole.
+        system: what is trained.
+        target: what y stands for.
+        material: what it learns from.
+        foreign: hash of the audio of the unlabelled corpora.
+    """
     whole = resolved(recipe, material)
     kept = ("kind", "name", "corpora", "protocol", "joint", "labelled_data")
     out = {key: whole[key] for key in kept}
     if system.unlabelled:
         out["unlabelled"] = [{**asdict(c), "name": Path(c.name).name} for c in recipe.unlabelled]
+        out["unlabelled_data"] = foreign
+    if system.features.name in OPENSMILE:
+        out["opensmile"] = opensmile_version()
     if recipe.joint:
         out["joint_targets"] = [t.name for t in recipe.targets]
     return {**out, "system": asdict(system), "target": asdict(target)}
@@ -289,13 +298,12 @@ def _refuse_diverged(folder: RunFolder, jobs: Sequence[Job], outcomes: Sequence[
         if outcome.diverged:
             name = folder.table.folds[job.fold].name
             path = folder.part("checkpoints", name, job.seed, "safetensors")
-            line = (
-                f"fold {name}, seed {job.seed} diverged: a loss is no number; its last sound "
-                f"weights (epoch {outcome.epoch}) are in {path}; lower the system's rate, or give "
-                "clip"
+            others = sum(o.diverged for o in outcomes) - 1
+            raise DataError(
+                f"fold {name}, seed {job.seed} diverged{f', and {others} more' if others else ''}: "
+                f"a loss is no number; its best weights before that (epoch {outcome.epoch}) are in "
+                f"{path}; lower the system's rate, or give clip"
             )
-            folder.log(line)
-            raise DataError(line)
 
 
 def _finish(
@@ -329,7 +337,18 @@ def convergence(folder: RunFolder, seeds: Sequence[int]) -> dict[str, Any]:
                 if last is not None:
                     ends.setdefault(name, []).append(float(last))
     mean = {name: round(float(np.mean(values)), 4) for name, values in ends.items()}
+    return {"last_epoch": mean, "cautions": _cautions(mean, ends)}
+
+
+def _cautions(mean: dict[str, float], ends: dict[str, list[float]]) -> list[str]:
+    """What the ends of the curves say against a run."""
     cautions = []
+    error = mean.get("validation_reconstruction", 0.0)
+    if error >= NO_BETTER:
+        cautions.append(
+            f"the decoder does no better than the mean of the features on validation speakers: its "
+            f"mean squared error is {error:.2f}, and about 1 for the mean"
+        )
     for code in ("y", "z"):
         loss = mean.get(f"discriminator_{code}")
         if loss is not None and loss < 0.6 * CHANCE:
@@ -342,8 +361,12 @@ def convergence(folder: RunFolder, seeds: Sequence[int]) -> dict[str, Any]:
                 f"the discriminators of {code} lag behind: they end at {loss:.3f}, above the "
                 f"{CHANCE:.3f} of a guess"
             )
-    if mean.get("y_entropy", 1.0) < 0.5:
-        cautions.append("y has collapsed: most validation utterances get the same few classes")
-    if mean.get("z_sd", 1.0) < 0.1:
-        cautions.append("z has collapsed: it hardly varies over the validation utterances")
-    return {"last_epoch": mean, "cautions": cautions}
+    for name, limit, words in (
+        ("y_entropy", 0.5, "y has collapsed: most validation utterances get the same few classes"),
+        ("z_sd", 0.1, "z has collapsed: it hardly varies over the validation utterances"),
+    ):
+        values = ends.get(name, [])
+        low = sum(value < limit for value in values)
+        if low:
+            cautions.append(f"{words} (in {low} of {len(values)} trainings)")
+    return cautions

@@ -108,11 +108,12 @@ def resolved(recipe: Any, material: Material) -> dict[str, Any]:
     settings["protocol"]["file"] = Path(settings["protocol"]["file"]).name
     settings["labelled_data"] = material.hash
     if isinstance(recipe, ClassifierRecipe) and recipe.features.name in OPENSMILE:
-        settings["opensmile"] = _opensmile()
+        settings["opensmile"] = opensmile_version()
     return settings
 
 
-def _opensmile() -> str:
+def opensmile_version() -> str:
+    """Of the installed package; empty without one."""
     try:
         return version("opensmile")
     except PackageNotFoundError:
