@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from voicetone.evaluation.metrics import uar
-from voicetone.training.aae_probes import Probes, Question, answers, questions
+from voicetone.training.aae_probes import Probes, Question, answers, questions, shuffled_truth
 from voicetone.types import Floats, Utterance
 
 RNG = np.random.default_rng(0)
@@ -164,6 +164,24 @@ def test_strangers_and_shuffled_labels() -> None:
     assert z["shuffled"]["mean"] < 0.55
     assert entry["chance"] == pytest.approx(1 / 3)
     assert entry["utterances"] == len(made)
+
+
+def test_what_is_one_per_speaker_is_shuffled_over_speakers() -> None:
+    made = corpus()
+    for name in ("sex", "age"):
+        question = asked(made, name)
+        assert question.groups is not None
+        found = [shuffled_truth(question, np.random.default_rng(i)) for i in range(20)]
+        for truth in found:
+            of = {(int(g), int(t)) for g, t in zip(question.groups, truth, strict=True)}
+            assert len(of) == 6  # every speaker has one answer
+            assert sorted(truth) == sorted(question.truth)
+        assert len({tuple(t.tolist()) for t in found}) > 5
+    question = asked(made, "emotion")
+    assert question.groups is not None
+    truth = shuffled_truth(question, np.random.default_rng(0))
+    counts = [tuple(np.bincount(truth[question.groups == g], minlength=3)) for g in range(6)]
+    assert len(set(counts)) > 1  # over utterances: speakers had four of each
 
 
 def test_no_score_of_strangers_where_a_class_lacks() -> None:
