@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 Row = dict[str, Any]
+HEADS = (
+    *("system", "UAR %", "interval", "accuracy %", "difference", "t-test", "bootstrap"),
+    *("x̂ error", "D y", "D z"),
+)
 ENDS = ("validation_reconstruction", "discriminator_y", "discriminator_z")
 
 ABOUT = """# Adversarial autoencoders
@@ -55,9 +59,8 @@ def _table(rows: list[Row]) -> list[str]:
         f"**{first['target']}**: {first['labels']}; {first['protocol']}; {seeds} seeds; the "
         f"largest class is {100 * first['majority_rate']:.1f} %. {_heard(first)}",
         "",
-        "| system | UAR % | interval | accuracy % | difference | t-test | bootstrap | x̂ error | D y "
-        "| D z |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        f"| {' | '.join(HEADS)} |",
+        "|---" * len(HEADS) + "|",
     ]
     cautions = []
     for row in rows:
