@@ -18,8 +18,9 @@ from voicetone.features.extract import extract
 from voicetone.inference.file import analyze
 from voicetone.pretrained import WindowPredictor, load
 from voicetone.training import aae_export
+from voicetone.training.aae_data import jobs_of
 from voicetone.training.aae_export import export
-from voicetone.training.aae_trained import open_run
+from voicetone.training.aae_trained import labelled_ids, open_run, unlabelled_of
 from voicetone.training.run import train
 
 RECIPE = """
@@ -209,6 +210,79 @@ def test_nothing_is_overwritten(made: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds a bundle already"):
         export(made / "out/emotion/optimized", folder)
     assert (folder / "bundle.json").read_bytes() == before
+
+
+@pytest.fixture
+def copy(made: Path, tmp_path: Path) -> Path:
+    """A system's folder, to spoil."""
+    return Path(shutil.copytree(made / "out/emotion/optimized", tmp_path / "optimized"))
+
+
+def _with_other_audio(run: Path, **system: object) -> None:
+    """Let the run say that unlabelled audio and half of the labels trained it."""
+    told = json.loads((run / "recipe.json").read_text("utf-8"))
+    told["system"] |= {"unlabelled": True, "labelled": 0.5, **system}
+    told["unlabelled"] = [{"name": "others", "licence": "CC BY-NC-SA 4.0"}]
+    (run / "recipe.json").write_text(json.dumps(told), "utf-8")
+
+
+def test_unlabelled_audio_is_named_with_its_licence(copy: Path, tmp_path: Path) -> None:
+    toy_corpus.make(tmp_path / "others", speakers=2, each=1)
+    _with_other_audio(copy)
+    spec = _loaded(export(copy, tmp_path / "b", data=[tmp_path])).spec
+    mine, others = spec.training
+    fold = open_run(copy).networks[0].fold
+    assert mine.utterances == len(fold.train) == 8
+    assert mine.note.endswith("; labels of 4 utterances, the audio alone of the others")
+    assert others.corpus.startswith("others ")
+    assert (others.utterances, others.licence) == (6, "CC BY-NC-SA 4.0")
+    assert "no label was used" in others.note
+    assert spec.licence == "as the training data's: CC0; CC BY-NC-SA 4.0"
+    assert [line.partition(":")[0] for line in spec.attribution] == ["toy", "others"]
+    for words in (
+        "of 4 of them with labels and of 4 the audio alone",
+        "the audio alone of 6 utterances of others",
+        "CC BY-NC-SA 4.0; audio alone",
+    ):
+        assert words in spec.card
+
+
+def test_unlabelled_audio_that_is_gone(copy: Path, tmp_path: Path) -> None:
+    _with_other_audio(copy)
+    with pytest.raises(DataError, match="others: the run's corpus is not below VOICETONE_DATA"):
+        export(copy, tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_baseline_hears_no_unlabelled_audio(copy: Path) -> None:
+    _with_other_audio(copy, network="base")
+    assert unlabelled_of(open_run(copy)) == []
+
+
+def test_the_labels_are_those_that_trained(copy: Path) -> None:
+    """The share of labels is drawn again as the training drew it."""
+    _with_other_audio(copy)
+    run = open_run(copy)
+    folds = range(len(run.folds))
+    jobs = jobs_of(run.found, run.recipe.systems[0], [(i, run.seed) for i in folds])
+    for network, job in zip(run.networks, jobs, strict=True):
+        names = {run.material.utterances[i].id for i in job.labelled}
+        assert labelled_ids(run, network) == names
+
+
+@pytest.mark.parametrize("gone", ["metrics.json", "predictions"])
+def test_a_run_that_did_not_end(copy: Path, tmp_path: Path, gone: str) -> None:
+    (copy / gone).rename(tmp_path / "gone")
+    with pytest.raises(DataError, match="the run diverged, or stopped before its end"):
+        export(copy, tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
+def test_the_card_counts_negative_emotions(made: Path, tmp_path: Path) -> None:
+    card = _loaded(export(made / "out/emotion/base", tmp_path / "b")).spec.card
+    assert "(anger, sadness: negative; happiness: positive; neutral: neutral)" in card
+    assert "2 of 4 are negative" in card
+    assert "says negative with 50 %" in card
 
 
 def test_weights_that_are_gone(made: Path, tmp_path: Path) -> None:

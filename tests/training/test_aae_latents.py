@@ -102,6 +102,7 @@ def test_everything_is_written(made: Path, tmp_path: Path) -> None:
     assert len(swapped["between"]) == 3
     assert all(len(pair["features"]) == 10 for pair in swapped["between"])
     page = (out / "latents.md").read_text("utf-8")
+    assert "Not finished" not in page
     for word in (
         "has not met",
         "strangers",
@@ -194,6 +195,8 @@ def test_what_is_no_run(made: Path, copy: Path) -> None:
     with pytest.raises(DataError, match="no system's folder of a run") as caught:
         open_run(copy.parents[1])
     assert str(copy.parent) in str(caught.value)  # it names one
+    with pytest.raises(DataError, match=f"name one of its systems, such as {copy}"):
+        open_run(copy.parent)
     for path in (copy / "predictions", copy / "nowhere"):
         with pytest.raises(DataError, match="name OUT/TARGET/SYSTEM"):
             open_run(path)
@@ -254,6 +257,16 @@ def test_features_that_have_changed(copy: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the weights give other probabilities now, by up to"):
         use_latents(copy, tmp_path / "l", figures=False, jobs=1)
     assert not (tmp_path / "l").exists()
+
+
+def test_a_fold_that_diverged_is_told(copy: Path, tmp_path: Path) -> None:
+    fold = open_run(copy).networks[1].fold.name
+    open_run(copy).folder.predictions_path(fold, 3).unlink()
+    out = use_latents(copy, tmp_path / "l", figures=False, jobs=1)
+    found = json.loads((out / "latents.json").read_text("utf-8"))
+    assert [n["finished"] for n in found["networks"]] == [True, False, True]
+    page = (out / "latents.md").read_text("utf-8")
+    assert f"Not finished: 1 of 3 networks (fold {fold}) have no predictions" in page
 
 
 def test_a_folder_of_something_else_is_left_alone(made: Path, tmp_path: Path) -> None:

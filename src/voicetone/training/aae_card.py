@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from voicetone.training.aae_data import feature_config
 from voicetone.training.aae_trained import Network, TrainedRun
 from voicetone.training.classifier_data import read_corpus
 from voicetone.training.tone_scores import HANGOVER_FRAMES, RELEASE, sure_curve
-from voicetone.types import EMOTION_TO_SENTIMENT, SENTIMENTS
+from voicetone.types import EMOTION_TO_SENTIMENT, SENTIMENTS, Utterance
 
 SURE_FROM = 0.5  # more likely right than wrong
 ONSET_FRAMES = 4  # of 31.25 ms, loud in a row, that switch speech on
@@ -45,6 +45,10 @@ class Export:
     head: Space
     name: str
     licence: str
+    labelled: frozenset[str]
+    """Training utterances whose labels it learnt."""
+    foreign: tuple[Manifest, ...]
+    """Corpora whose audio alone it learnt from."""
     temperature: float
     test_uar: float
     """Of the speakers that its fold tests on."""
@@ -68,7 +72,8 @@ def bundle_facts(made: Export, macs: int) -> dict[str, Any]:
         macs: multiply-adds of one window.
     """
     emotional = made.head == "emotion"
-    manifests = [read_corpus(choice) for choice in made.run.recipe.corpora]
+    labelled = [read_corpus(choice) for choice in made.run.recipe.corpora]
+    manifests = [*labelled, *made.foreign]
     name = made.name or plain(made.run.name)
     licences = "; ".join(dict.fromkeys(m.licence for m in manifests))
     temperature = {"sentiment": 1.0, "emotion": 1.0, made.head: made.temperature}
@@ -94,7 +99,10 @@ def bundle_facts(made: Export, macs: int) -> dict[str, Any]:
         },
         "dont_know": {"sentiment": SURE_FROM, "curve": curve(made)},
         "mac_per_second": round(macs / HOP_SECONDS),
-        "training": [row for m in manifests for row in training_row(m, made)],
+        "training": [
+            *(row for m in labelled for row in training_row(m, made)),
+            *(foreign_row(m) for m in made.foreign),
+        ],
         "licence": made.licence or f"as the training data's: {licences}",
         "attribution": [f"{m.corpus}: {m.citation}; {m.licence}" for m in manifests],
         "notice": notice(made, name),
@@ -114,15 +122,30 @@ def training_row(manifest: Manifest, made: Export) -> list[dict[str, Any]]:
     used = [u for u in manifest if u.id in learnt]
     if not used:
         return []
-    row = {
+    note = (
+        f"{len({u.speaker for u in used})} speakers of {len(manifest.speakers)}; "
+        f"fold {made.network.fold.name}"
+    )
+    known = sum(u.id in made.labelled for u in used)
+    if known < len(used):
+        note += f"; labels of {known} utterances, the audio alone of the others"
+    return [_row(manifest, used, note)]
+
+
+def foreign_row(manifest: Manifest) -> dict[str, Any]:
+    """A corpus whose audio alone the network learnt from."""
+    note = f"{len(manifest.speakers)} speakers; unlabelled audio: no label was used"
+    return _row(manifest, list(manifest), note)
+
+
+def _row(manifest: Manifest, used: Sequence[Utterance], note: str) -> dict[str, Any]:
+    return {
         "corpus": f"{manifest.corpus} ({manifest.version}); {manifest.citation}",
         "licence": manifest.licence,
         "utterances": len(used),
         "hours": round(sum(u.duration or 0.0 for u in used) / 3600, 3),
-        "note": f"{len({u.speaker for u in used})} speakers of {len(manifest.speakers)}; "
-        f"fold {made.network.fold.name}",
+        "note": note,
     }
-    return [row]
 
 
 def notice(made: Export, name: str) -> str:
@@ -179,10 +202,13 @@ def interval(score: Mapping[str, Any]) -> str:
 
 def card(made: Export, name: str, manifests: list[Manifest], found: Mapping[str, str]) -> str:
     """The model card, Markdown."""
-    run, fold, system = made.run, made.network.fold, made.run.settings["system"]
+    run, system = made.run, made.run.settings["system"]
     adversarial = system["network"] == "aae"
     kind = "encoder of an adversarial autoencoder" if adversarial else "feed-forward classifier"
-    sources = [f"- {m.corpus}: {m.citation}; {m.licence}" for m in manifests]
+    sources = [
+        f"- {m.corpus}: {m.citation}; {m.licence}{'; audio alone' * (m in made.foreign)}"
+        for m in manifests
+    ]
     lines = [
         f"# {name}",
         "",
@@ -200,8 +226,7 @@ def card(made: Export, name: str, manifests: list[Manifest], found: Mapping[str,
         "## What it was made from",
         "",
         *sources,
-        f"- these weights: {run.material.rule}; the {len(fold.train)} training utterances of fold "
-        f"{fold.name}",
+        f"- these weights: {run.material.rule}; {learnt_words(made)}",
         "",
         "## How good it is on speakers that it never heard",
         "",
@@ -222,15 +247,35 @@ def card(made: Export, name: str, manifests: list[Manifest], found: Mapping[str,
     return "\n".join(lines)
 
 
+def learnt_words(made: Export) -> str:
+    """Which utterances trained it, and of how many it learnt the labels."""
+    train, known = made.network.fold.train, len(made.labelled)
+    words = f"the {len(train)} training utterances of fold {made.network.fold.name}"
+    if known < len(train):
+        words += f", of {known} of them with labels and of {len(train) - known} the audio alone"
+    if made.foreign:
+        count = sum(len(m) for m in made.foreign)
+        words += f"; the audio alone of {count} utterances of {_listed(made.foreign)}"
+    return words
+
+
+def _listed(manifests: Sequence[Manifest]) -> str:
+    return ", ".join(m.corpus for m in manifests)
+
+
 def derived(made: Export) -> str:
     """Where the sentiment comes from."""
     if made.head == "sentiment":
         return "It names no emotions."
     none = [e for e in made.labels if e not in EMOTION_TO_SENTIMENT]
     left = f"; {', '.join(none)}: left out" if none else ""
+    of = {s: [e for e in made.labels if EMOTION_TO_SENTIMENT.get(e) == s] for s in SENTIMENTS}
+    told = [f"{', '.join(of[s]) or 'none'}: {s}" for s in ("negative", "positive", "neutral")]
+    known = sum(map(len, of.values()))
     return (
-        "Sentiment is the sum over the emotions (anger, disgust, fear, sadness: negative; "
-        f"happiness: positive; neutral, calm: neutral{left})."
+        f"Sentiment is the sum over the emotions ({'; '.join(told)}{left}). "
+        f"{len(of['negative'])} of {known} are negative: a network that holds all of them equally "
+        f"likely says negative with {100 * len(of['negative']) / known:.0f} %."
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from voicetone.corpora.manifest import Manifest
 from voicetone.errors import DataError
 from voicetone.evaluation.calibration import scale, temperature
 from voicetone.evaluation.metrics import uar
@@ -17,7 +18,17 @@ from voicetone.pretrained.spec import SPEC_NAME, WINDOW, Space, WindowFeatures
 from voicetone.pretrained.window_predictor import WindowPredictor
 from voicetone.training.aae_card import Export, bundle_facts
 from voicetone.training.aae_graph import Classifier, graph, multiply_adds
-from voicetone.training.aae_trained import Codes, Network, TrainedRun, codes_of, heard, open_run
+from voicetone.training.aae_trained import (
+    Codes,
+    Network,
+    TrainedRun,
+    codes_of,
+    has_predictions,
+    heard,
+    labelled_ids,
+    open_run,
+    unlabelled_of,
+)
 from voicetone.types import EMOTIONS, SENTIMENTS, Floats
 
 CLOSE = 1e-4
@@ -47,7 +58,8 @@ def export(
         licence: of the weights; if not given, that of the training data.
 
     Raises:
-        UsageError, DataError: see `open_run`; a target that bundles have no place for; features
+        UsageError, DataError: see `open_run`; a run that diverged or stopped; a corpus of
+            unlabelled audio that is gone; a target that bundles have no place for; features
             normalised per speaker or corpus; a bundle that gives other probabilities than the
             network; a folder that holds a bundle.
         MissingExtraError: openSMILE is not installed.
@@ -56,6 +68,11 @@ def export(
         raise DataError(f"{out}: holds a bundle already; choose another folder with --out")
     run = open_run(path, fold=fold, seed=seed, data=data)
     network = run.networks[0]
+    if not ((path / "metrics.json").is_file() and has_predictions(run, network)):
+        raise DataError(
+            f"{path}: predictions or metrics.json are missing: the run diverged, or stopped before "
+            "its end; train it to its end, then export it"
+        )
     if len(network.checkpoint.mean) > 1:
         raise DataError(
             f"{path}: its features are normalised per speaker or corpus, whose statistics a "
@@ -64,7 +81,8 @@ def export(
     index = run.targets.index(run.settings["target"]["name"])
     head = head_of(network.checkpoint.labels[index], path)
     codes, _ = codes_of(run, network, heard(run))
-    made = measured(run, network, codes, index, head, name, licence)
+    foreign = tuple(unlabelled_of(run, data))
+    made = measured(run, network, codes, index, head, name, licence, foreign)
     graphs, facts = assembled(made)
     _, spec = bundle.described(out, facts, graphs)
     predictor = bundle.assemble(spec, graphs)
@@ -97,6 +115,7 @@ def measured(
     head: Space,
     name: str,
     licence: str,
+    foreign: tuple[Manifest, ...] = (),
 ) -> Export:
     """What the fold's validation and test speakers say of a network."""
     truth, scores = run.material.truth, codes.ys[index]
@@ -108,6 +127,8 @@ def measured(
         head=head,
         name=name,
         licence=licence,
+        labelled=labelled_ids(run, network),
+        foreign=foreign,
         temperature=temperature(scores[held], truth[held]) if len(held) else 1.0,
         test_uar=uar(truth[tested], scores[tested].argmax(1)),
     )

@@ -30,12 +30,18 @@ _PANELS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
     (
         "reconstruction",
         "mean squared error",
-        (("reconstruction", "training"), ("validation_reconstruction", "validation")),
+        (
+            ("reconstruction", "training (with dropout)"),
+            ("validation_reconstruction", "validation (without)"),
+        ),
     ),
     (
         "classification",
         "cross-entropy",
-        (("classification", "training"), ("validation_loss", "validation")),
+        (
+            ("classification", "training (with dropout)"),
+            ("validation_loss", "validation (without)"),
+        ),
     ),
     ("validation UAR", "UAR", (("uar", ""),)),
     ("entropy of mean y", "share of the greatest", (("y_entropy", ""),)),
@@ -99,6 +105,7 @@ def _curves(
         axes.set_ylim(bottom=0)
         axes.set_title(title, fontsize=9)
         axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_ylabel(unit)
         if axes.get_legend_handles_labels()[1]:
             axes.legend(frameon=False, fontsize=7.5)

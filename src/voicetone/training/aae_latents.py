@@ -21,6 +21,7 @@ from voicetone.training.aae_trained import (
     Codes,
     TrainedRun,
     codes_of,
+    has_predictions,
     heard,
     inputs,
     open_run,
@@ -161,6 +162,7 @@ class _Collected:
                     "trained_on": self._speakers(c.train),
                     "validated_on": self._speakers(c.validation),
                     "tested_on": self._speakers(c.test),
+                    "finished": has_predictions(run, c.network),
                 }
                 for c in self.codes
             ],

@@ -38,6 +38,14 @@ def _about(found: Mapping[str, Any]) -> Iterator[str]:
         f"seed {found['seed']}, {of}."
     )
     yield ""
+    broken = [net["fold"] for net in found["networks"] if not net["finished"]]
+    if broken:
+        yield (
+            f"**Not finished: {len(broken)} of {count} networks (fold {', '.join(broken)}) have no "
+            "predictions. Their training diverged, and these are the weights from before that, or "
+            "the predictions were removed. Nothing here is what a finished training gives.**"
+        )
+        yield ""
     exported = found["exported"]["utterances"]
     codes = f"y and z ({found['style']} dimensions)" if found["style"] else "y; a baseline has no z"
     yield (
@@ -65,8 +73,9 @@ def _probes(found: Mapping[str, Any]) -> Iterator[str]:
         "trained and tested on what one network makes of all utterances, those of the speakers it "
         "was trained on included, whose y and z are surer. *UAR* is in per cent, the mean over "
         "networks with their SD; *strangers*: over the utterances of each network's test speakers "
-        "alone; *shuffled*: the same probe on shuffled labels. *Features* are what the network "
-        "hears, normalised as it hears them."
+        "alone; *shuffled*: the same probe on shuffled labels, and the SD over networks; what is "
+        "one per speaker, such as sex, is shuffled over the speakers. *Features* are what the "
+        "network hears, normalised as it hears them."
     )
     yield ""
     yield "| asked | of | UAR | strangers | shuffled | chance |"
@@ -94,10 +103,14 @@ def _tested(words: str) -> str:
 
 def _scores(entry: Mapping[str, Any], probe: Mapping[str, Any]) -> str:
     score, held = entry["uar"], entry["held_out_uar"]
-    spread = "" if score["sd"] is None else f" ± {100 * score['sd']:.1f}"
     strangers = "–" if held is None else f"{100 * held:.1f}"
-    others = f"{100 * entry['shuffled']['mean']:.1f} | {100 * probe['chance']:.1f}"
-    return f"{100 * score['mean']:.1f}{spread} | {strangers} | {others}"
+    others = f"{_spread(entry['shuffled'])} | {100 * probe['chance']:.1f}"
+    return f"{_spread(score)} | {strangers} | {others}"
+
+
+def _spread(score: Mapping[str, Any]) -> str:
+    spread = "" if score["sd"] is None else f" ± {100 * score['sd']:.1f}"
+    return f"{100 * score['mean']:.1f}{spread}"
 
 
 def _swaps(result: Mapping[str, Any]) -> Iterator[str]:

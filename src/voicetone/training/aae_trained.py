@@ -12,15 +12,16 @@ import numpy as np
 import torch
 from pydantic import TypeAdapter
 
+from voicetone.corpora.manifest import Manifest
 from voicetone.corpora.prepared import CORPORA, data_root
 from voicetone.errors import DataError, UsageError
 from voicetone.evaluation.table import read_predictions
 from voicetone.features.normalise import group_statistics
 from voicetone.training.aae_checkpoint import Checkpoint, read_checkpoint
-from voicetone.training.aae_data import Sources, examples, sources
+from voicetone.training.aae_data import Sources, examples, labelled_part, sources
 from voicetone.training.aae_fit import Examples, encode
 from voicetone.training.aae_recipe import AaeRecipe
-from voicetone.training.classifier_data import Material
+from voicetone.training.classifier_data import Material, read_corpus
 from voicetone.training.classifier_recipe import CorpusChoice
 from voicetone.training.protocol import Fold, FoldTable, read_folds
 from voicetone.training.replica_data import Rows, Scaling, Values, batch
@@ -126,7 +127,7 @@ def _settings(path: Path) -> dict[str, Any]:
         settings = {}
     if isinstance(settings, dict) and settings.get("kind") == "aae" and "system" in settings:
         return settings
-    below = sorted(p.parent for p in path.glob("*/*/recipe.json"))
+    below = sorted(p.parent for k in ("*", "*/*") for p in path.glob(f"{k}/recipe.json"))
     hint = f"name one of its systems, such as {below[0]}" if below else "name OUT/TARGET/SYSTEM"
     raise DataError(f'{path}: no system\'s folder of a run of kind = "aae"; {hint}')
 
@@ -189,6 +190,38 @@ def _placed(choice: CorpusChoice, data: Sequence[Path]) -> CorpusChoice:
     return replace(choice, name=str(path))
 
 
+def unlabelled_of(run: TrainedRun, data: Sequence[Path] = ()) -> list[Manifest]:
+    """The corpora whose audio alone the networks learnt from.
+
+    Args:
+        run: the run; its `found` has none of them.
+        data: see `open_run`.
+
+    Raises:
+        DataError: one that is gone.
+    """
+    system = run.recipe.systems[0]
+    if not system.unlabelled or system.network == "base":
+        return []
+    choices = TypeAdapter(tuple[CorpusChoice, ...]).validate_python(run.settings["unlabelled"])
+    return [read_corpus(_placed(choice, data)) for choice in choices]
+
+
+def labelled_ids(run: TrainedRun, network: Network) -> frozenset[str]:
+    """The training utterances whose labels a network learnt."""
+    material, folds = run.material, run.material.table.folds
+    rows = material.rows(network.fold.train)
+    share = run.recipe.systems[0].labelled
+    drawn = (run.seed, folds.index(network.fold))
+    kept = labelled_part(rows, material.truth[rows], share, drawn)
+    return frozenset(material.utterances[i].id for i in kept.tolist())
+
+
+def has_predictions(run: TrainedRun, network: Network) -> bool:
+    """Whether a network's training came to its end: one that diverged has weights only."""
+    return run.folder.predictions_path(network.fold.name, run.seed).is_file()
+
+
 def heard(run: TrainedRun, jobs: int = 0) -> Examples:
     """Features of all utterances as the networks' settings have them, from the cache.
 
@@ -236,9 +269,8 @@ def codes_of(run: TrainedRun, network: Network, data: Examples) -> tuple[Codes, 
         rows(fold.validation),
         rows(fold.test),
     )
-    predicted = run.folder.predictions_path(fold.name, run.seed)
-    if predicted.is_file():
-        _require_same(run, codes, predicted)
+    if has_predictions(run, network):
+        _require_same(run, codes, run.folder.predictions_path(fold.name, run.seed))
     return codes, scaling
 
 
