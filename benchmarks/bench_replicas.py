@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import statistics
 import time
 from pathlib import Path
@@ -25,9 +24,7 @@ ALONE = 6  # so many are timed one after another, and the mean taken
 def main() -> None:
     """Measure both, alternating, and take medians."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    import torch
-
-    from voicetone.features.workers import cores
+    from bench_speed import machine
     from voicetone.training.aae_data import examples, jobs_of, sources
     from voicetone.training.aae_fit import fit, threads
     from voicetone.training.aae_recipe import AaeRecipe, System
@@ -41,13 +38,7 @@ def main() -> None:
     folds = len(found.main.table.folds)
     which = [(i, seed) for seed in range(REPLICAS // folds) for i in range(folds)]
     device = device_of_choice()
-    said: dict[str, object] = {
-        "machine": f"{platform.machine()}, {cores()} cores, {device.type}",
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "torch": torch.__version__,
-        "replicas": REPLICAS,
-        "steps": STEPS,
-    }
+    rows = []
     for preset in ("vanilla", "optimized"):
         system = System(preset, preset=preset, epochs=1)
         data = examples(found, system.features, 0, device)
@@ -63,14 +54,24 @@ def main() -> None:
                 taken = (time.perf_counter() - begun) / len(group) / STEPS
                 (together if len(group) > 1 else alone).append(taken)
         at_once, after = statistics.median(together), statistics.median(alone)
-        said[preset] = {
-            "at_once_ms": round(1000 * at_once, 2),
-            "one_after_another_ms": round(1000 * after, 2),
-            "ratio": round(after / at_once, 2),
-        }
-        print(preset, said[preset], flush=True)
+        rows.append(
+            {
+                "what": f"autoencoder ({preset}): training steps of {REPLICAS} replicas at once "
+                f"against one after another, functionals of RAVDESS, {device.type}",
+                "measured": f"{after / at_once:.2f}x ({1000 * at_once:.0f} ms a step of a replica, "
+                f"{1000 * after:.0f} ms alone)",
+                "wanted": ">= 20x" if device.type == "cuda" else ">= 1.5x",
+            }
+        )
+        print(rows[-1], flush=True)
     out = ROOT / "benchmarks" / "results" / "replicas.json"
-    out.write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
+    told = {
+        "command": "python benchmarks/bench_replicas.py",
+        "machine": machine(),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "rows": rows,
+    }
+    out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
