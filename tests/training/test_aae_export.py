@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,10 @@ from voicetone.features.extract import extract
 from voicetone.inference.file import analyze
 from voicetone.pretrained import WindowPredictor, load
 from voicetone.training import aae_export
-from voicetone.training.aae_data import jobs_of
+from voicetone.training.aae_data import jobs_of, sources
 from voicetone.training.aae_export import export
 from voicetone.training.aae_trained import labelled_ids, open_run, unlabelled_of
+from voicetone.training.classifier_recipe import CorpusChoice
 from voicetone.training.run import train
 
 RECIPE = """
@@ -221,6 +223,7 @@ def copy(made: Path, tmp_path: Path) -> Path:
 def _with_other_audio(run: Path, **system: object) -> None:
     """Let the run say that unlabelled audio and half of the labels trained it."""
     told = json.loads((run / "recipe.json").read_text("utf-8"))
+    told["protocol"]["other_people"] = True  # toy corpora name their speakers alike
     told["system"] |= {"unlabelled": True, "labelled": 0.5, **system}
     told["unlabelled"] = [{"name": "others", "licence": "CC BY-NC-SA 4.0"}]
     (run / "recipe.json").write_text(json.dumps(told), "utf-8")
@@ -245,6 +248,22 @@ def test_unlabelled_audio_is_named_with_its_licence(copy: Path, tmp_path: Path) 
         "CC BY-NC-SA 4.0; audio alone",
     ):
         assert words in spec.card
+
+
+def test_unlabelled_audio_that_has_changed(copy: Path, tmp_path: Path) -> None:
+    toy_corpus.make(tmp_path / "others", speakers=2, each=1)
+    _with_other_audio(copy)
+    run = open_run(copy)
+    there = replace(run.recipe, unlabelled=(CorpusChoice(str(tmp_path / "others"), licence="x"),))
+    told = json.loads((copy / "recipe.json").read_text("utf-8"))
+    told["unlabelled_data"] = sources(there, there.targets).foreign_hash
+    (copy / "recipe.json").write_text(json.dumps(told), "utf-8")
+    assert len(unlabelled_of(open_run(copy), [tmp_path])) == 1
+    toy_corpus.write(
+        tmp_path / "others", [tuple(r) for r in toy_corpus.rows(tmp_path / "others")][1:]
+    )
+    with pytest.raises(DataError, match="unlabelled corpora have other audio now"):
+        unlabelled_of(open_run(copy), [tmp_path])
 
 
 def test_unlabelled_audio_that_is_gone(copy: Path, tmp_path: Path) -> None:

@@ -63,6 +63,8 @@ def test_curves_are_mean_and_range(tmp_path: Path, drawn: list[Figure]) -> None:
     assert panels["SD of z"].get_lines()[-1].get_ydata()[0] == 1
     band = panels["validation UAR"].collections[0].get_paths()[0].vertices
     assert (band[:, 1].min(), band[:, 1].max()) == (0.3, 2.0)
+    for axes in panels.values():
+        assert all(float(tick).is_integer() for tick in axes.get_xticks())
 
 
 def test_curves_of_a_baseline(tmp_path: Path, drawn: list[Figure]) -> None:

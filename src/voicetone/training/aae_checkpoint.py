@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
@@ -91,20 +89,3 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(
         net.eval(), config, labels, features, str(facts["fold"]), int(facts["seed"]), mean, scale
     )
-
-
-def scaled(checkpoint: Checkpoint, values: np.ndarray[Any, Any]) -> Tensor:
-    """Features `[n, features]` as the network takes them `[1, n, features]`.
-
-    Raises:
-        DataError: the network was trained on features normalised per group.
-    """
-    if len(checkpoint.mean) > 1:
-        raise DataError(
-            "this network was trained on features normalised per speaker or corpus, whose "
-            "statistics a stranger does not have; train one with normalise = 'global'"
-        )
-    x = torch.from_numpy(np.asarray(values, dtype=np.float64))
-    x = (x - checkpoint.mean[0].double()) / checkpoint.scale[0].double()
-    limit = checkpoint.features.limit
-    return x.clamp(-limit, limit).float()[None]

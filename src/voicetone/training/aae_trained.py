@@ -198,13 +198,20 @@ def unlabelled_of(run: TrainedRun, data: Sequence[Path] = ()) -> list[Manifest]:
         data: see `open_run`.
 
     Raises:
-        DataError: one that is gone.
+        DataError: one that is gone, or whose audio has changed.
     """
     system = run.recipe.systems[0]
     if not system.unlabelled or system.network == "base":
         return []
     choices = TypeAdapter(tuple[CorpusChoice, ...]).validate_python(run.settings["unlabelled"])
-    return [read_corpus(_placed(choice, data)) for choice in choices]
+    placed = tuple(_placed(choice, data) for choice in choices)
+    there = sources(replace(run.recipe, unlabelled=placed), run.recipe.targets).foreign_hash
+    if there != run.settings.get("unlabelled_data", there):
+        raise DataError(
+            f"{run.path}: its unlabelled corpora have other audio now than when it was trained; "
+            "point --data at those it learnt from, or train again"
+        )
+    return [read_corpus(choice) for choice in placed]
 
 
 def labelled_ids(run: TrainedRun, network: Network) -> frozenset[str]:
