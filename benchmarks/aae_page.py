@@ -121,7 +121,28 @@ def _reading(rows: list[Row]) -> list[str]:
         for row in beyond:
             if row["difference"] < 0:
                 lines.append(f"    - worse: {_named(row)}")
-    return [*lines, ""]
+    return [*lines, *_ablations(rows), ""]
+
+
+def _ablations(rows: list[Row]) -> list[str]:
+    """What leaving a part out does, against the whole and against the baseline."""
+    found = {
+        r["system"]: r for r in rows if r["recipe"] == "aae-ablations" and r["metric"] == "uar"
+    }
+    whole = found.get("optimized")
+    if whole is None:
+        return []
+    apart = {
+        name: 100 * (row["mean"] - whole["mean"])
+        for name, row in found.items()
+        if name.startswith("without")
+    }
+    said = ", ".join(f"{name} {value:+.2f}" for name, value in apart.items())
+    sure = [name for name in apart if (_over_speakers(found[name]) or 1) < 0.05]
+    return [
+        f"- **Ablations** on EMO-DB, in points of UAR against optimized: {said}. Against the "
+        f"baseline {len(sure)} of them differ over speakers with p < 0.05."
+    ]
 
 
 def _has(rows: list[Row]) -> str:
