@@ -28,7 +28,7 @@ def main() -> None:
     from voicetone.training.aae_data import examples, jobs_of, sources
     from voicetone.training.aae_fit import fit, threads
     from voicetone.training.aae_recipe import AaeRecipe, System
-    from voicetone.training.classifier_networks import device_of_choice
+    from voicetone.training.device import device_of_choice
     from voicetone.training.recipe import dataclass_from, read_recipe
     from voicetone.training.replica_data import Scaling
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from voicetone.cli.output import OutputError, complain, say, write_text
+from voicetone.cli.output import complain, say, write_text, written
 from voicetone.cli.progress import ProgressBar
 from voicetone.cli.terminal import clock
 from voicetone.errors import DataError, UsageError
@@ -173,12 +173,8 @@ def show_stats(
     if figures is not None:
         from voicetone.corpora.figures import draw
 
-        try:
+        with written(figures):
             drawn = draw(manifest, figures)
-        except OSError as error:
-            raise OutputError(
-                f"{figures}: can't be written ({error.strerror or error}): choose another place"
-            ) from error
         if as_json != "-":
             say("".join(f"{picture}\n" for picture in drawn))
 
@@ -253,13 +249,9 @@ def _write(manifest: Manifest, out: Path, form: str) -> None:
     from voicetone.corpora.tables import write_manifest
 
     writers = {"manifest": write_manifest, "audformat": write_audformat, "emobox": write_emobox}
-    try:
+    with written(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         writers[form](manifest, out)
-    except OSError as error:
-        raise OutputError(
-            f"{out}: can't be written ({error.strerror or error}): choose another place"
-        ) from error
 
 
 def _json(value: Mapping[str, Any], path: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from voicetone.cli.output import OutputError, complain, say
+from voicetone.cli.output import complain, say, written
 from voicetone.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def evaluate(
     from voicetone.evaluation.report_files import write_report
 
     folders = [p if p.is_dir() else p.parent for p in predictions]
-    try:
+    with written(out):
         page = write_report(
             table,
             out,
@@ -95,10 +95,6 @@ def evaluate(
             audio=audio,
             extra=extra,
         )
-    except OSError as error:
-        raise OutputError(
-            f"{out}: can't be written ({error.strerror or error}): choose another place"
-        ) from error
     say(f"{page}\n")
 
 

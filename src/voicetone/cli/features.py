@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from voicetone.cli.output import OutputError, complain, say
+from voicetone.cli.output import complain, say, written
 from voicetone.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -52,12 +52,8 @@ def features(
     for line in found.failures.values():
         complain(line)
     if out is not None:
-        try:
+        with written(out):
             _write(out, manifest, found)
-        except OSError as error:
-            raise OutputError(
-                f"{out}: can't be written ({error.strerror or error}): choose another place"
-            ) from error
     say(
         f"{config}: {len(found.values)} utterances, {len(found.names)} features, "
         f"{found.computed} computed, {len(found.failures)} failed\n"

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from voicetone.cli.output import OutputError, say
-from voicetone.errors import MissingExtraError, UsageError
+from voicetone.cli.options import AaeRun, Data
+from voicetone.cli.output import needing, say, written
+from voicetone.errors import UsageError
 
 HELP = (
     "Export, probe, draw and swap the codes of trained autoencoders.\n\nRUN is one system's "
@@ -19,7 +20,7 @@ HELP = (
 
 
 def latents(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="OUT/TARGET/SYSTEM of an aae run.")],
+    run: AaeRun,
     out: Annotated[
         Path | None, typer.Option(help="Folder for what is made; RUN/latents by default.")
     ] = None,
@@ -27,33 +28,18 @@ def latents(
     seed: Annotated[
         int | None, typer.Option(help="Whose networks; the lowest that there is by default.")
     ] = None,
-    data: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Where a corpus lies that is not below VOICETONE_DATA: its folder or manifest, or "
-            "the folder that holds it. May be given several times."
-        ),
-    ] = None,
+    data: Data = None,
     figures: Annotated[bool, typer.Option(help="Draw figures as PNG and PDF.")] = True,
     jobs: Annotated[int, typer.Option(help="Threads; 0 is one per core.")] = 0,
 ) -> None:
     """Export, probe, draw and swap codes; see HELP."""
     if jobs < 0:
         raise UsageError(f"--jobs {jobs}: give a number from 0 on")
-    try:
+    with needing("latents", "data,report,train"), written(out or run):
         from voicetone.training.aae_latents import use_latents
 
         folder = use_latents(
             run, out, fold=fold, seed=seed, data=data or (), figures=figures, jobs=jobs
         )
-    except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing == "voicetone":
-            raise
-        raise MissingExtraError(f"voicetone latents ({missing})", "data,report,train") from error
-    except OSError as error:
-        raise OutputError(
-            f"{out or run}: can't be written ({error.strerror or error}): choose another place"
-        ) from error
     say((folder / "latents.md").read_text(encoding="utf-8"))
     say(f"{folder}\n")

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from voicetone.cli.output import OutputError, complain, say
-from voicetone.errors import BundleError, MissingExtraError
+from voicetone.cli.options import AaeRun, Data
+from voicetone.cli.output import complain, needing, say, written
+from voicetone.errors import BundleError
 
 if TYPE_CHECKING:
     from voicetone.pretrained import BundleSpec
@@ -96,7 +97,7 @@ def verify_models(
 
 @models.command("export")
 def export_model(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="OUT/TARGET/SYSTEM of an aae run.")],
+    run: AaeRun,
     out: Annotated[Path, typer.Option(help="Folder for the bundle.")],
     fold: Annotated[
         str, typer.Option(help="Whose weights; by default the first fold's that were kept.")
@@ -104,13 +105,7 @@ def export_model(
     seed: Annotated[
         int | None, typer.Option(help="Whose weights; by default of the run's first seed.")
     ] = None,
-    data: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Where a corpus lies that is not below VOICETONE_DATA: its folder or manifest, or "
-            "the folder that holds it. May be given several times."
-        ),
-    ] = None,
+    data: Data = None,
     name: Annotated[
         str, typer.Option(help="Of the bundle; by default recipe, target and system.")
     ] = "",
@@ -119,19 +114,10 @@ def export_model(
     ] = "",
 ) -> None:
     """Make a bundle of a trained autoencoder, for voicetone analyze --model."""
-    try:
+    with needing("models export", "data,train"), written(out):
         from voicetone.training.aae_export import export
 
         folder = export(run, out, fold=fold, seed=seed, data=data or (), name=name, licence=licence)
-    except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing == "voicetone":
-            raise
-        raise MissingExtraError(f"voicetone models export ({missing})", "data,train") from error
-    except OSError as error:
-        raise OutputError(
-            f"{out}: can't be written ({error.strerror or error}): choose another place"
-        ) from error
     say(f"{folder}\n")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from voicetone.audio.find import display
-from voicetone.errors import UsageError, VoicetoneError
+from voicetone.errors import MissingExtraError, UsageError, VoicetoneError
 
 PER_FILE = {
     "json": ".json",
@@ -57,13 +57,44 @@ def say_bytes(data: bytes) -> None:
 
 
 @contextmanager
+def written(place: Path) -> Iterator[None]:
+    """Around what writes to a place by other means than `atomic`.
+
+    Raises:
+        OutputError: it can't be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"{place}: can't be written ({error.strerror or error}): choose another place"
+        ) from error
+
+
+@contextmanager
+def needing(verb: str, extra: str) -> Iterator[None]:
+    """Around what imports more than the light package has.
+
+    Raises:
+        MissingExtraError: a package is not there; the verb and the extra to install are named.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing == "voicetone":
+            raise
+        raise MissingExtraError(f"voicetone {verb} ({missing})", extra) from error
+
+
+@contextmanager
 def atomic(path: Path) -> Iterator[BinaryIO]:
     """A binary file that appears under its name when complete, or not at all.
 
     Raises:
         OutputError: it can't be written.
     """
-    try:
+    with written(path):
         if _is_device(path):  # nothing to rename onto
             with path.open("wb") as out:
                 yield out
@@ -78,10 +109,6 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
         finally:
             with suppress(OSError):
                 part.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{path}: can't be written ({error.strerror or error}): choose another place"
-        ) from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from voicetone.cli.output import OutputError, complain, say
+from voicetone.cli.output import OutputError, complain, say, written
 from voicetone.cli.sweep_plan import Wanted, heard, make_plan, only_of, possible
 from voicetone.errors import DataError, MissingExtraError, UsageError
 
@@ -90,12 +90,8 @@ def robustness(
     )
     plan, facts = make_plan(bundle, corpus, wanted)
     asked = possible(named, plan, explicit=bool(conditions.strip()))
-    try:
+    with written(out):
         _sweep(plan, facts, asked, out, jobs, wanted)
-    except OSError as error:
-        raise OutputError(
-            f"{out}: can't be written ({error.strerror or error}): choose another place"
-        ) from error
 
 
 def _words(text: str) -> tuple[str, ...]:

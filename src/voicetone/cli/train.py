@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from voicetone.cli.output import say
-from voicetone.errors import MissingExtraError, UsageError
+from voicetone.cli.output import needing, say
+from voicetone.errors import UsageError
 
 
 def train(
@@ -25,13 +25,8 @@ def train(
             raise UsageError(f"{value}: not of the form key=value, as in epochs=3")
     if not recipe.is_file():
         raise UsageError(f"{recipe}: no such recipe: name a .toml file")
-    try:
+    with needing("train", "train"):
         from voicetone.training import run
 
         folder = run.train(recipe, values)
-    except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing == "voicetone":
-            raise
-        raise MissingExtraError(f"voicetone train ({missing})", "train") from error
     say(f"{folder}\n")

@@ -33,8 +33,8 @@ from voicetone.training.aae_fit import Examples, Outcome, fit, network_config, t
 from voicetone.training.aae_recipe import AaeFeatures, AaeRecipe, System, Target
 from voicetone.training.aae_table import as_markdown, write_table
 from voicetone.training.classifier_data import Material
-from voicetone.training.classifier_networks import device_of_choice
 from voicetone.training.classifier_run import opensmile_version, resolved, summary
+from voicetone.training.device import device_of_choice
 from voicetone.training.replica_data import Job, Scaling
 from voicetone.training.runs import RunFolder
 

@@ -19,6 +19,7 @@ from voicetone.models.cnn import Cnn, CnnConfig
 from voicetone.models.lstm import Lstm, LstmConfig
 from voicetone.models.mlp import Mlp, MlpConfig
 from voicetone.training.classifier_recipe import NetworkChoice
+from voicetone.training.device import device_of_choice
 from voicetone.types import Floats
 
 Examples = tuple[Sequence[Floats], NDArray[np.int64]]
@@ -33,11 +34,6 @@ def network(choice: NetworkChoice, inputs: int, classes: int) -> nn.Module:
     if choice.name == "cnn":
         return Cnn(CnnConfig(inputs, classes, dropout=dropout))
     return Lstm(LstmConfig(inputs, classes, dropout=dropout))
-
-
-def device_of_choice() -> torch.device:
-    """The first GPU if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @contextmanager

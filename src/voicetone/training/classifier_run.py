@@ -316,7 +316,7 @@ def _run(
 def _on_gpu(settings: Settings) -> bool:
     if not isinstance(settings.model, NetworkChoice):
         return False
-    from voicetone.training.classifier_networks import device_of_choice
+    from voicetone.training.device import device_of_choice
 
     return device_of_choice().type == "cuda"
 

@@ -19,11 +19,6 @@ from voicetone.training.tone_recipe import ToneRecipe
 from voicetone.types import SENTIMENTS, Floats
 
 
-def device_of_choice() -> torch.device:
-    """The first GPU if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def network(recipe: ToneRecipe, emotions: int, spectral: SpectralConfig) -> ToneNet:
     """An untrained network of the recipe's sizes."""
     sizes = asdict(recipe.network)

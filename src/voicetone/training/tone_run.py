@@ -26,11 +26,12 @@ from voicetone.errors import DataError
 from voicetone.features.spectral import SpectralConfig
 from voicetone.features.workers import ProgressLines, worker_pool
 from voicetone.models.tone import ToneNet
+from voicetone.training.device import device_of_choice
 from voicetone.training.protocol import FoldTable, check_disjoint, merge, speaker_groups
 from voicetone.training.runs import RunFolder
 from voicetone.training.tone_batches import Labels, labels_of
 from voicetone.training.tone_data import AugmentConfig, Clip, ClipStore, build, features_of, load
-from voicetone.training.tone_fit import device_of_choice, fit, fit_presence, logits_of, network
+from voicetone.training.tone_fit import fit, fit_presence, logits_of, network
 from voicetone.training.tone_recipe import ToneRecipe
 from voicetone.training.tone_tables import FoldPredictions, read_fold, write_fold
 from voicetone.types import EMOTIONS, Utterance

@@ -16,12 +16,12 @@ from voicetone.errors import DataError
 from voicetone.evaluation.report_files import write_report
 from voicetone.evaluation.table import PredictionTable, concatenate
 from voicetone.features.spectral import SpectralConfig
+from voicetone.training.device import device_of_choice
 from voicetone.training.leaks import sentence_overlap
 from voicetone.training.protocol import FoldTable
 from voicetone.training.runs import RunFolder
 from voicetone.training.tone_batches import Labels
 from voicetone.training.tone_export import write_bundle
-from voicetone.training.tone_fit import device_of_choice
 from voicetone.training.tone_recipe import ToneRecipe
 from voicetone.training.tone_run import (
     Material,
