@@ -14,12 +14,7 @@ from training.toy_aae import make_run
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("latents")
-    patch = pytest.MonkeyPatch()
-    patch.setenv("VOICETONE_CACHE", str(place / "cache"))
-    try:
-        make_run(place, ("aae",), epochs=3)
-    finally:
-        patch.undo()
+    make_run(place, ("aae",), epochs=3)
     return place
 
 

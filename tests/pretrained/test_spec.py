@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.toy import setting as _set
 from tests.toy import spec
 
 from voicetone.errors import BundleError
@@ -30,15 +31,6 @@ def test_a_whole_specification() -> None:
     assert parsed.spectral.size == 20
     assert parsed.space("emotion").labels == ("anger", "happiness", "sadness", "neutral")
     assert json.loads(parsed.model_dump_json()) == _content()
-
-
-def _set(*keys: Any, value: Any) -> Callable[[dict[str, Any]], None]:
-    def change(content: dict[str, Any]) -> None:
-        for key in keys[:-1]:
-            content = content[key]
-        content[keys[-1]] = value
-
-    return change
 
 
 @pytest.mark.parametrize(

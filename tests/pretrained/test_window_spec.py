@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.toy import setting as _set
 from tests.toy_window import MFCC, window_spec
 
 from voicetone.errors import BundleError
@@ -41,15 +42,6 @@ def test_a_whole_specification() -> None:
 def test_a_sentiment_network_names_no_emotion() -> None:
     parsed = _parse(_content(head="sentiment", label_spaces=SENTIMENT_ONLY))
     assert parsed.space("emotion").labels == ()
-
-
-def _set(*keys: Any, value: Any) -> Callable[[dict[str, Any]], None]:
-    def change(content: dict[str, Any]) -> None:
-        for key in keys[:-1]:
-            content = content[key]
-        content[keys[-1]] = value
-
-    return change
 
 
 @pytest.mark.parametrize(

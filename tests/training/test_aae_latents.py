@@ -25,12 +25,7 @@ from voicetone.training.run import train
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("latents")
-    patch = pytest.MonkeyPatch()
-    patch.setenv("VOICETONE_CACHE", str(place / "cache"))
-    try:
-        make_run(place)
-    finally:
-        patch.undo()
+    make_run(place)
     return place
 
 

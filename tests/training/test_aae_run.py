@@ -54,19 +54,6 @@ BASE = system("base", 'network = "base"')
 BOTH = BASE + system("vanilla")
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return toy_corpus.make(tmp_path_factory.mktemp("made") / "toy")
-
-
-@pytest.fixture
-def corpus(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the corpus that a test may spoil; features are shared by all tests."""
-    monkeypatch.setenv("VOICETONE_CACHE", str(made.parent / "cache"))
-    shutil.copytree(made, tmp_path / "toy")
-    return tmp_path / "toy"
-
-
 @pytest.fixture
 def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aae_run, "fit", lambda *_: pytest.fail("it trained"))

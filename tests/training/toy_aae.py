@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from training import toy_corpus
 from voicetone.training.run import train
 
@@ -43,7 +45,7 @@ SYSTEMS = {
 
 
 def make_run(folder: Path, names: tuple[str, ...] = tuple(SYSTEMS), epochs: int = 8) -> Path:
-    """`folder/toy` is the corpus, `folder/out` the run."""
+    """`folder/toy` is the corpus, `folder/out` the run, `folder/cache` what was computed."""
     corpus = toy_corpus.make(folder / "toy", speakers=6, each=3)
     text = RECIPE.format(corpus=corpus)
     for name in names:
@@ -51,4 +53,6 @@ def make_run(folder: Path, names: tuple[str, ...] = tuple(SYSTEMS), epochs: int 
         text += SYSTEM.format(name=name, epochs=epochs, more=more, features=features)
     path = folder / "toy.toml"
     path.write_text(text, encoding="utf-8")
-    return train(path, [f"out={folder / 'out'}"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VOICETONE_CACHE", str(folder / "cache"))
+        return train(path, [f"out={folder / 'out'}"])
