@@ -17,8 +17,6 @@ from voicetone.models.aae import Aae, AaeConfig
 from voicetone.models.replicas import Draws
 from voicetone.training import aae_fit
 from voicetone.training.aae_fit import (
-    Batch,
-    Examples,
     Outcome,
     Trainer,
     encode,
@@ -28,6 +26,7 @@ from voicetone.training.aae_fit import (
 )
 from voicetone.training.aae_recipe import AaeFeatures, System, Weights
 from voicetone.training.replica_data import Job, Scaling, Values, batch
+from voicetone.training.replica_fit import Batch, Examples
 
 CPU = torch.device("cpu")
 COUNT, FEATURES, FRAMES = 72, 6, 16

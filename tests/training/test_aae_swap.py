@@ -14,12 +14,12 @@ from voicetone.features.sets import FeatureConfig, extractor
 from voicetone.models.aae import Aae, AaeConfig
 from voicetone.models.replicas import Draws
 from voicetone.training.aae_checkpoint import Checkpoint
-from voicetone.training.aae_fit import Examples
 from voicetone.training.aae_recipe import AaeFeatures
 from voicetone.training.aae_swap import Swaps
 from voicetone.training.aae_trained import Codes, Network
 from voicetone.training.protocol import Fold
 from voicetone.training.replica_data import Scaling, Values
+from voicetone.training.replica_fit import Examples
 
 NAMES = extractor(FeatureConfig("mfcc", "functionals")).names
 SIZE = len(NAMES)

@@ -18,13 +18,13 @@ from voicetone.features.extract import extract
 from voicetone.features.lengths import stepped
 from voicetone.features.sets import FeatureConfig, extractor
 from voicetone.models.aae import AaeConfig
-from voicetone.training.aae_fit import Examples
 from voicetone.training.aae_recipe import AaeFeatures, AaeRecipe, System, Target
 from voicetone.training.classifier_data import Material, gather, read_corpus, several
 from voicetone.training.classifier_recipe import CorpusChoice, ProtocolChoice
 from voicetone.training.leaks import check_names
 from voicetone.training.protocol import Fold
 from voicetone.training.replica_data import Job, Rows, Values
+from voicetone.training.replica_fit import Examples
 from voicetone.training.sounds import listen
 from voicetone.types import Floats, Utterance
 

@@ -6,11 +6,8 @@ no labels. Every phase has an optimiser of its own.
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cache
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,73 +15,23 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from voicetone.evaluation.metrics import uar
-from voicetone.features.workers import cores
 from voicetone.models import aae
 from voicetone.models.aae import Aae, AaeConfig
-from voicetone.models.replicas import Draws, replica_state
+from voicetone.models.replicas import Draws
 from voicetone.training.aae_recipe import System
-from voicetone.training.replica_data import Job, Rows, Scaling, Stream, Values, batch, padded
+from voicetone.training.replica_data import Job, Scaling, batch, padded
+from voicetone.training.replica_fit import Batch, Examples, Kept, Phase, Training
 from voicetone.types import Floats
 
-_MMAP_MAX, _TOP_PAD, _TRIM_THRESHOLD = -4, -2, -1  # of glibc's mallopt
-_BETA1 = 0.5  # of Adam, as public adversarial autoencoders have it
 _TEST_BATCH = 256
-Curves = dict[str, list[float]]
 
 
 @dataclass(frozen=True)
-class Examples:
-    """What all replicas share."""
-
-    values: Values
-    truth: NDArray[np.int64]
-    """Places of the classes of each y `[n, ys]`, -1 where unknown."""
-    classes: tuple[int, ...]
-
-
-@dataclass
-class Outcome:
+class Outcome(Kept):
     """What a replica gave."""
 
-    scores: list[Floats]
+    scores: Sequence[Floats] = ()
     """Probabilities of the test utterances for each y `[test, classes]`."""
-    epoch: int
-    """That was kept: the best on validation speakers, else the last; from 1."""
-    curves: Curves
-    """Per epoch: losses, and what the codes of the validation speakers look like."""
-    state: dict[str, Tensor]
-    """Encoder and decoder of that epoch, with the statistics of its normalisation."""
-    diverged: bool = False
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """So many threads, and no time lost on numbers too small to matter."""
-    before = torch.get_num_threads()
-    _keep_memory()
-    torch.set_num_threads(count or cores())
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-        torch.set_flush_denormal(False)
-
-
-@cache
-def _keep_memory() -> None:
-    """Have the C library keep freed memory, where it can be told to.
-
-    Gradients of stacked weights are made anew in every step. Handed back to the system each time,
-    their pages cost a fifth of all the time on a CPU.
-    """
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(_MMAP_MAX, 0)
-        libc.mallopt(_TRIM_THRESHOLD, -1)  # without end
-        libc.mallopt(_TOP_PAD, 2**26)
-    except (OSError, AttributeError):  # another C library
-        return
 
 
 class Trainer:
@@ -95,12 +42,18 @@ class Trainer:
         encoder = list(net.encoder.parameters())
         decoder = [] if net.decoder is None else list(net.decoder.parameters())
         relative = system.ingredients[2]
-        self.classifier = _Phase(encoder, system, system.rate)
+        kind = system.optimiser or ("nadam" if system.network == "base" else "adam")
+
+        def phase(parameters: list[nn.Parameter], rate: float = system.rate) -> Phase:
+            return Phase(parameters, rate, system.clip, kind)
+
+        self.classifier = phase(encoder)
         if net.decoder is not None:
-            self.autoencoder = _Phase([*encoder, *decoder], system, system.rate)
-            self.generator = _Phase(encoder, system, system.rate)
-            judges = list(net.discriminators.parameters())
-            self.discriminators = _Phase(judges, system, system.rate * relative)
+            self.autoencoder = phase([*encoder, *decoder])
+            self.generator = phase(encoder)
+            self.discriminators = phase(
+                list(net.discriminators.parameters()), system.rate * relative
+            )
 
     def step(self, x: Batch, labelled: Batch | None = None) -> dict[str, Tensor]:
         """One step.
@@ -180,42 +133,6 @@ class Trainer:
         return codes + self.system.noise * self.draws.normal(*codes.shape[1:])
 
 
-@dataclass(frozen=True)
-class Batch:
-    """`values` `[R, B, ...]`, their `mask`, and `truth` `[R, B, ys]`."""
-
-    values: Tensor
-    mask: Tensor | None
-    truth: Tensor
-
-
-class _Phase:
-    """An optimiser of some parameters of all replicas."""
-
-    def __init__(self, parameters: list[nn.Parameter], system: System, rate: float) -> None:
-        self.parameters, self.clip = parameters, system.clip
-        kind = system.optimiser or ("nadam" if system.network == "base" else "adam")
-        self.optimiser: torch.optim.Optimizer
-        if kind == "nadam":
-            self.optimiser = torch.optim.NAdam(parameters, lr=rate, foreach=True)
-        else:
-            self.optimiser = torch.optim.Adam(
-                parameters, lr=rate, betas=(_BETA1, 0.999), fused=True
-            )
-
-    def update(self, loss: Tensor) -> None:
-        """A step down the losses `[R]`; no replica's gradient reaches another."""
-        self.optimiser.zero_grad()
-        loss.sum().backward(inputs=self.parameters)  # type: ignore[no-untyped-call]
-        if self.clip:
-            with_gradient = [p.grad for p in self.parameters if p.grad is not None]
-            norm = torch.stack([g.flatten(1).square().sum(1) for g in with_gradient]).sum(0).sqrt()
-            scale = (self.clip / (norm + 1e-12)).clamp(max=1.0)
-            for gradient in with_gradient:
-                gradient.mul_(scale.view(-1, *[1] * (gradient.dim() - 1)))
-        self.optimiser.step()
-
-
 def _true(y: Tensor, truth: Tensor) -> Tensor:
     known = nn.functional.one_hot(truth.clamp(min=0), y.shape[2]).to(y.dtype)
     return torch.where((truth >= 0)[..., None], known, y)
@@ -247,30 +164,22 @@ def fit(
     draws = Draws([job.draw for job in jobs], device)
     net = Aae(network_config(system, examples), draws).to(device)
     trainer = Trainer(net, system, prior_of(system, examples, jobs).to(device), draws)
-    base = system.network == "base"
-    every = [Stream(job.labelled if base else job.training, (job.draw, 0)) for job in jobs]
-    known = [
-        Stream(job.labelled, (job.draw, 1)) if len(job.unlabelled) and not base else None
-        for job in jobs
+    training = Training(
+        net,
+        examples,
+        scaling,
+        jobs,
+        trainer.step,
+        lambda: watch(net, examples, scaling, jobs),
+        system.batch,
+        labels_only=system.network == "base",
+    )
+    kept = training.run(system.epochs, steps, progress)
+    scores, _ = encode(net, examples, scaling, [job.test for job in jobs])
+    return [
+        Outcome(k.epoch, k.curves, k.state, k.diverged, [s[index] for s in scores])
+        for index, k in enumerate(kept)
     ]
-    semi = any(known)
-    keeper = _Keeper(net, examples, scaling, jobs)
-    hidden = _hidden(examples, jobs)
-    for epoch in range(1, system.epochs + 1):
-        net.train()
-        sums: dict[str, list[Tensor]] = {}
-        for _ in range(steps):
-            rows = [s.take(system.batch) for s in every]
-            x = _batch(examples, scaling, hidden, rows)
-            labelled = None
-            if semi:  # who has no unlabelled utterances classifies the batch of the other phases
-                own = [k.take(system.batch) if k else r for k, r in zip(known, rows, strict=True)]
-                labelled = _batch(examples, scaling, hidden, own)
-            for name, loss in trainer.step(x, labelled).items():
-                sums.setdefault(name, []).append(loss)
-        keeper.after({k: torch.stack(v).mean(0) for k, v in sums.items()}, epoch)
-        progress(epoch, system.epochs)
-    return keeper.outcomes()
 
 
 def network_config(system: System, examples: Examples) -> AaeConfig:
@@ -300,82 +209,6 @@ def prior_of(system: System, examples: Examples, jobs: Sequence[Job]) -> Tensor:
             parts.append(share)
         rows.append(np.concatenate(parts))
     return torch.from_numpy(np.stack(rows)).float()
-
-
-def _hidden(examples: Examples, jobs: Sequence[Job]) -> Tensor:
-    """The labels that each replica may see `[R, n, ys]`: those of its labelled rows."""
-    seen = np.full((len(jobs), *examples.truth.shape), -1, dtype=np.int64)
-    for line, job in zip(seen, jobs, strict=True):
-        line[job.labelled] = examples.truth[job.labelled]
-    return torch.from_numpy(seen).to(examples.values.device)
-
-
-def _batch(examples: Examples, scaling: Scaling, truth: Tensor, taken: Sequence[Rows]) -> Batch:
-    rows = torch.from_numpy(np.stack(taken)).to(truth.device)
-    x, mask = batch(examples.values, scaling, rows)
-    replica = torch.arange(len(rows), device=truth.device)[:, None]
-    return Batch(x, mask, truth[replica, rows])
-
-
-@dataclass
-class _Keeper:
-    """Watches the replicas after each epoch and keeps the best weights of each."""
-
-    net: Aae
-    examples: Examples
-    scaling: Scaling
-    jobs: Sequence[Job]
-    curves: list[Curves] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.curves = [{} for _ in self.jobs]
-        self.best: list[tuple[float, float]] = [(-1.0, 0.0)] * len(self.jobs)
-        self.epoch = [0] * len(self.jobs)
-        self.diverged = [False] * len(self.jobs)
-        self.state = {k: v.detach().clone() for k, v in _kept(self.net).items()}
-
-    def after(self, losses: dict[str, Tensor], epoch: int) -> None:
-        """Note an epoch's losses `[R]`, score the validation speakers, keep what is best."""
-        found = watch(self.net, self.examples, self.scaling, self.jobs)
-        better = []
-        for index, curves in enumerate(self.curves):
-            told = {k: float(v[index]) for k, v in losses.items()} | found[index]
-            for name, value in told.items():
-                curves.setdefault(name, []).append(value)
-            sound = all(np.isfinite(v) for v in told.values())
-            self.diverged[index] |= not sound
-            score = (told.get("uar", 0.0), -told.get("validation_loss", -float(epoch)))
-            if sound and not self.diverged[index] and score > self.best[index]:
-                self.best[index], self.epoch[index] = score, epoch
-                better.append(index)
-        rows = torch.tensor(better, dtype=torch.int64, device=self.examples.values.device)
-        if better:
-            for name, weights in _kept(self.net).items():
-                self.state[name][rows] = weights.detach()[rows]
-
-    def outcomes(self) -> list[Outcome]:
-        """Score the test utterances with what was kept."""
-        self.net.load_state_dict(self.state, strict=False)
-        tests = [job.test for job in self.jobs]
-        scores, _ = encode(self.net, self.examples, self.scaling, tests)
-        out = []
-        for index, job in enumerate(self.jobs):
-            state = {k: v for k, v in replica_state(self.net, index).items() if k in self.state}
-            state |= self.scaling.whole(self.examples.values, index)
-            out.append(
-                Outcome(
-                    [s[index][: len(job.test)] for s in scores],
-                    self.epoch[index],
-                    self.curves[index],
-                    state,
-                    self.diverged[index],
-                )
-            )
-        return out
-
-
-def _kept(net: Aae) -> dict[str, Tensor]:
-    return {k: v for k, v in net.state_dict().items() if not k.startswith("discriminators.")}
 
 
 @torch.no_grad()

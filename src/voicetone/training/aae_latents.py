@@ -13,7 +13,6 @@ import numpy as np
 from voicetone.errors import DataError, MissingExtraError
 from voicetone.features.workers import ProgressLines
 from voicetone.training.aae_figures import draw_codes, draw_curves
-from voicetone.training.aae_fit import Examples, threads
 from voicetone.training.aae_latents_text import markdown
 from voicetone.training.aae_probes import Probes, questions
 from voicetone.training.aae_swap import Swaps
@@ -28,6 +27,7 @@ from voicetone.training.aae_trained import (
     summed,
 )
 from voicetone.training.replica_data import Scaling
+from voicetone.training.replica_fit import Examples, threads
 from voicetone.types import Floats
 
 SPLIT = "test"

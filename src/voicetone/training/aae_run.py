@@ -29,13 +29,14 @@ from voicetone.training.aae_data import (
     sources,
     steps_per_epoch,
 )
-from voicetone.training.aae_fit import Examples, Outcome, fit, network_config, threads
+from voicetone.training.aae_fit import Outcome, fit, network_config
 from voicetone.training.aae_recipe import AaeFeatures, AaeRecipe, System, Target
 from voicetone.training.aae_table import as_markdown, write_table
 from voicetone.training.classifier_data import Material
 from voicetone.training.classifier_run import opensmile_version, resolved, summary
 from voicetone.training.device import device_of_choice
 from voicetone.training.replica_data import Job, Scaling
+from voicetone.training.replica_fit import Examples, threads
 from voicetone.training.runs import RunFolder
 
 NO_BETTER = 0.98  # of the error that the mean makes, which is 1 up to the speakers' differences

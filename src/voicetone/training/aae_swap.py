@@ -14,9 +14,9 @@ from torch import Tensor
 from voicetone.features.sets import extractor
 from voicetone.training.aae_checkpoint import Checkpoint
 from voicetone.training.aae_data import feature_config
-from voicetone.training.aae_fit import Examples
 from voicetone.training.aae_trained import Codes, inputs
 from voicetone.training.replica_data import Rows, Scaling, Values
+from voicetone.training.replica_fit import Examples
 
 _PART = 256  # utterances at a time
 _MOST = 10  # features named for each pair of classes

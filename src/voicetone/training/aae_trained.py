@@ -19,12 +19,13 @@ from voicetone.evaluation.table import read_predictions
 from voicetone.features.normalise import group_statistics
 from voicetone.training.aae_checkpoint import Checkpoint, read_checkpoint
 from voicetone.training.aae_data import Sources, examples, labelled_part, sources
-from voicetone.training.aae_fit import Examples, encode
+from voicetone.training.aae_fit import encode
 from voicetone.training.aae_recipe import AaeRecipe
 from voicetone.training.classifier_data import Material, read_corpus
 from voicetone.training.classifier_recipe import CorpusChoice
 from voicetone.training.protocol import Fold, FoldTable, read_folds
 from voicetone.training.replica_data import Rows, Scaling, Values, batch
+from voicetone.training.replica_fit import Examples
 from voicetone.training.runs import RunFolder
 from voicetone.types import Floats
 
