@@ -78,7 +78,7 @@ def rows_of(name: str) -> list[dict[str, Any]]:
     from voicetone.evaluation.results import result_row
     from voicetone.evaluation.significance import better_over_seeds, difference, seed_scores
     from voicetone.evaluation.table import read_predictions
-    from voicetone.training.aae_table import baseline_of
+    from voicetone.training.aae_run import baseline_of
 
     recipe = recipe_of(name)
     rows = []

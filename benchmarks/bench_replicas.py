@@ -25,13 +25,13 @@ def main() -> None:
     """Measure both, alternating, and take medians."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from bench_speed import machine
-    from voicetone.training.aae_data import examples, jobs_of, sources
     from voicetone.training.aae_fit import fit
     from voicetone.training.aae_recipe import AaeRecipe, System
     from voicetone.training.device import device_of_choice
     from voicetone.training.recipe import dataclass_from, read_recipe
     from voicetone.training.replica_data import Scaling
     from voicetone.training.replica_fit import threads
+    from voicetone.training.systems_data import examples, jobs_of, sources
 
     path = ROOT / "recipes" / "aae-ravdess16.toml"
     recipe = dataclass_from(AaeRecipe, read_recipe(path), path)

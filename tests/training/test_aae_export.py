@@ -19,11 +19,11 @@ from voicetone.features.extract import extract
 from voicetone.inference.file import analyze
 from voicetone.pretrained import WindowPredictor, load
 from voicetone.training import aae_export
-from voicetone.training.aae_data import jobs_of, sources
 from voicetone.training.aae_export import export
 from voicetone.training.aae_trained import labelled_ids, open_run, unlabelled_of
 from voicetone.training.classifier_recipe import CorpusChoice
 from voicetone.training.run import train
+from voicetone.training.systems_data import jobs_of, sources
 
 RECIPE = """
 kind = "aae"

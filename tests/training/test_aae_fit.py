@@ -24,9 +24,10 @@ from voicetone.training.aae_fit import (
     network_config,
     prior_of,
 )
-from voicetone.training.aae_recipe import AaeFeatures, System, Weights
+from voicetone.training.aae_recipe import System, Weights
 from voicetone.training.replica_data import Job, Scaling, Values, batch
 from voicetone.training.replica_fit import Batch, Examples
+from voicetone.training.systems_recipe import SystemFeatures
 
 CPU = torch.device("cpu")
 COUNT, FEATURES, FRAMES = 72, 6, 16
@@ -126,7 +127,7 @@ def test_replicas_at_once_are_what_they_are_one_at_a_time(
     data, which = made(frames), jobs(unlabelled)
     data.values.x = data.values.x.double()
     assert len({len(j.training) for j in which}) == 3
-    features = AaeFeatures(frames=frames)
+    features = SystemFeatures(frames=frames)
     system = quick(name, features=features, noise=0.1, clip=1.0, batch=24, rate=3e-4)
     together = trained(data, which, system, steps=2)
     assert together[0].state["encoder.y.0.0.weight"].dtype == torch.float64
@@ -139,7 +140,7 @@ def test_replicas_at_once_are_what_they_are_one_at_a_time(
 def test_so_they_are_in_single_precision(name: str, frames: int) -> None:
     """Batch normalisation lets rounding grow over many steps, so "optimized" is tested above."""
     data, which = made(frames), jobs()
-    system = quick(name, features=AaeFeatures(frames=frames), batch=24, rate=1e-4)
+    system = quick(name, features=SystemFeatures(frames=frames), batch=24, rate=1e-4)
     for job, outcome in zip(which, trained(data, which, system, steps=2), strict=True):
         same(outcome, trained(data, [job], system, steps=2)[0], 1e-4)
 
@@ -361,7 +362,7 @@ def test_one_network_with_a_y_for_each_target() -> None:
 
 
 def test_frames_beyond_the_end_have_no_influence() -> None:
-    system = quick("optimized", features=AaeFeatures(frames=FRAMES))
+    system = quick("optimized", features=SystemFeatures(frames=FRAMES))
     data, which = made(FRAMES), jobs()[:2]
     sound = trained(data, which, system, steps=2)
     mask = data.values.mask

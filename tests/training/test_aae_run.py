@@ -18,13 +18,14 @@ from voicetone.errors import DataError, UsageError, VoicetoneError
 from voicetone.evaluation.table import concatenate, read_predictions
 from voicetone.features.extract import Features, extract
 from voicetone.models import aae
-from voicetone.training import aae_data, aae_run
-from voicetone.training.aae_checkpoint import read_checkpoint
-from voicetone.training.aae_data import jobs_of, labelled_part, sources
-from voicetone.training.aae_recipe import AaeRecipe, System, Target
-from voicetone.training.aae_table import baseline_of, read_table
+from voicetone.training import aae_run, systems_data, systems_run
+from voicetone.training.aae_recipe import AaeRecipe, System
+from voicetone.training.aae_run import baseline_of
 from voicetone.training.classifier_recipe import CorpusChoice, ProtocolChoice
+from voicetone.training.replica_checkpoint import read_checkpoint
 from voicetone.training.run import train
+from voicetone.training.systems_data import jobs_of, labelled_part, sources
+from voicetone.training.systems_recipe import Target
 
 RECIPE = """
 kind = "aae"
@@ -105,8 +106,8 @@ def test_a_checkpoint_gives_the_predictions(corpus: Path, tmp_path: Path) -> Non
     assert (checkpoint.fold, checkpoint.seed) == ("toy s3", 0)
     assert checkpoint.labels == (("anger", "happiness", "sadness"),)
     table = read_predictions(root / "emotion" / "vanilla" / "predictions" / "toy-s3-0.parquet")
-    manifest = aae_data.read_corpus(CorpusChoice(str(corpus), licence="CC0"))
-    config = aae_data.feature_config(checkpoint.features)
+    manifest = systems_data.read_corpus(CorpusChoice(str(corpus), licence="CC0"))
+    config = systems_data.feature_config(checkpoint.features)
     values = extract(manifest.utterances, config, jobs=1).values
     x = np.stack([values[key] for key in table.id])
     limit = checkpoint.features.limit
@@ -145,7 +146,7 @@ def test_what_is_done_is_not_trained_again(
         part = Path("emotion") / name / "predictions"
         shutil.copytree(root / part, moved / part)
     monkeypatch.setattr(aae_run, "fit", lambda *_: pytest.fail("it trained"))
-    monkeypatch.setattr(aae_data, "extract", lambda *_, **__: pytest.fail("it read audio"))
+    monkeypatch.setattr(systems_data, "extract", lambda *_, **__: pytest.fail("it read audio"))
     assert train(path) == root
     train(path, [f"out={moved}"])
     tables = [read_table(r)["targets"][0]["rows"] for r in (root, moved)]
@@ -223,10 +224,21 @@ def test_joint_targets(corpus: Path, tmp_path: Path) -> None:
     assert [len(part) for part in checkpoint.labels] == [3, 2]
 
 
+def read_table(root: Path) -> Any:
+    return json.loads((root / "table.json").read_text(encoding="utf-8"))
+
+
 def _recipe(corpus: Path, *systems: System, **more: Any) -> AaeRecipe:
     choice = CorpusChoice(str(corpus), licence="CC0")
     protocol = ProtocolChoice("speakers")
-    return AaeRecipe("aae", "toy", (choice,), protocol, systems or (System("x"),), **more)
+    return AaeRecipe(
+        kind="aae",
+        name="toy",
+        corpora=(choice,),
+        protocol=protocol,
+        systems=systems or (System("x"),),
+        **more,
+    )
 
 
 def test_the_labelled_part_is_the_same_for_every_system(corpus: Path) -> None:
@@ -261,7 +273,7 @@ def test_hidden_labels_change_nothing(corpus: Path, tmp_path: Path) -> None:
     before = scores(train(path) / "emotion" / "vanilla")
     found = sources(_recipe(corpus), [Target("emotion")])
     (job,) = jobs_of(found, System("x", batch=8, labelled=0.5), [(0, 0)])
-    real = aae_run.examples
+    real = systems_run.examples
 
     def scrambled(*arguments: Any) -> Any:
         data = real(*arguments)
@@ -269,7 +281,7 @@ def test_hidden_labels_change_nothing(corpus: Path, tmp_path: Path) -> None:
         return data
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(aae_run, "examples", scrambled)
+        patch.setattr(systems_run, "examples", scrambled)
         after = scores(train(path, [f"out={tmp_path / 'other'}"]) / "emotion" / "vanilla")
     fold = {found.main.utterances[i].id for i in job.test}
     same = {key: np.array_equal(before[key], after[key]) for key in before}
@@ -425,7 +437,7 @@ def test_features_of_no_number_are_told_whoever_hears_them(
             found.values["toy/3-anger-0"][:] = np.nan  # type: ignore[index]
         return found
 
-    monkeypatch.setattr(aae_data, "extract", spoilt)
+    monkeypatch.setattr(systems_data, "extract", spoilt)
     text = BASE + system("fr", features=", frames = 32")
     with pytest.raises(DataError, match="features of toy/3-anger-0 are no numbers"):
         train(recipe(corpus, tmp_path, text))
@@ -434,13 +446,8 @@ def test_features_of_no_number_are_told_whoever_hears_them(
 @pytest.mark.usefixtures("no_training")
 def test_unknown_kind(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match="kind = 'vae' is unknown; known are: aae, classifier, tone"
+        DataError, match="kind = 'vae' is unknown; known are: aae, classifier, gmm-aae, tone"
     ):
         train(recipe(corpus, tmp_path), ["kind=vae"])
     with pytest.raises(UsageError, match="epochs=3"):
         train(recipe(corpus, tmp_path), ["epochs=3"])
-
-
-def test_the_committed_table_is_found_or_missed(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no table of a run of autoencoders"):
-        read_table(tmp_path)

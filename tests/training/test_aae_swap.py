@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from voicetone.features.sets import FeatureConfig, extractor
 from voicetone.models.aae import Aae, AaeConfig
 from voicetone.models.replicas import Draws
-from voicetone.training.aae_checkpoint import Checkpoint
-from voicetone.training.aae_recipe import AaeFeatures
 from voicetone.training.aae_swap import Swaps
 from voicetone.training.aae_trained import Codes, Network
 from voicetone.training.protocol import Fold
+from voicetone.training.replica_checkpoint import Checkpoint
 from voicetone.training.replica_data import Scaling, Values
 from voicetone.training.replica_fit import Examples
+from voicetone.training.systems_recipe import SystemFeatures
 
 NAMES = extractor(FeatureConfig("mfcc", "functionals")).names
 SIZE = len(NAMES)
@@ -54,7 +54,7 @@ def swapped(rows: Tensor, values: list[Any], frames: int = 0) -> dict[str, Any]:
     net.decoder, net.encoder = KnownDecoder(rows, frames), KnownEncoder()  # type: ignore[assignment]
     mean, scale = torch.zeros(1, width).double(), torch.ones(1, width).double()
     checkpoint = Checkpoint(
-        net, config, (CLASSES,), AaeFeatures("mfcc", frames=frames), "f", 0, mean, scale
+        net, config, (CLASSES,), SystemFeatures("mfcc", frames=frames), "f", 0, mean, scale
     )
     made = Values(values, frames, torch.device("cpu"))
     if not frames:  # no normalisation between what is given and what is heard

@@ -344,7 +344,7 @@ def test_training_leaves_no_trace_in_the_process() -> None:
 
     data = _examples()
     parts = (np.arange(42), np.arange(42, 48), np.arange(48, 60))
-    settings = Settings(NetworkChoice("mlp", epochs=2), Selection(), "global", True)
+    settings = Settings((NetworkChoice("mlp", epochs=2),), Selection(), "global", True)
     torch.manual_seed(5)
     expected = torch.rand(3)
     threads = torch.get_num_threads()
@@ -372,7 +372,7 @@ def test_selection_never_looks_at_the_test_fold(on: str) -> None:
     data = _examples()
     parts = (np.arange(42), np.arange(42, 48), np.arange(48, 60))
     model = LinearSvm("linear-svm", C=(1e-9, 1e-2))
-    settings = Settings(model, Selection(on=on), "global", True)  # type: ignore[arg-type]
+    settings = Settings((model,), Selection(on=on), "global", True)  # type: ignore[arg-type]
     first = run_fold(data, settings, parts, 0)
     assert first.chosen["C"] in (1e-9, 1e-2)
     wrong = data.truth.copy()

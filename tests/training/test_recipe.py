@@ -7,16 +7,22 @@ from pathlib import Path
 import pytest
 
 from voicetone.errors import DataError, UsageError
-from voicetone.training.aae_data import require_features_that_can_be
 from voicetone.training.aae_recipe import AaeRecipe
-from voicetone.training.aae_table import baseline_of
+from voicetone.training.aae_run import baseline_of
 from voicetone.training.classifier_recipe import ClassifierRecipe
+from voicetone.training.gmm_recipe import CodesRecipe
 from voicetone.training.recipe import dataclass_from, read_recipe
 from voicetone.training.run import train
+from voicetone.training.systems_data import require_features_that_can_be
 from voicetone.training.tone_recipe import ToneRecipe
 
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.toml"))
-KINDS: dict[str, type] = {"aae": AaeRecipe, "classifier": ClassifierRecipe, "tone": ToneRecipe}
+KINDS: dict[str, type] = {
+    "aae": AaeRecipe,
+    "classifier": ClassifierRecipe,
+    "gmm-aae": CodesRecipe,
+    "tone": ToneRecipe,
+}
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)

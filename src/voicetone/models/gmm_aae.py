@@ -137,19 +137,20 @@ class GmmConfig:
     """Sizes; defaults are the paper's."""
 
     inputs: int
-    classes: int
-    size: int = 2
+    mixture: Mixture
     hidden: Sequence[int] = (1000, 1000)
     """Of encoder, decoder and discriminator each."""
     dropout: float = 0.5
     """Between the layers of encoder and decoder."""
     adversarial: bool = True
-    """Without, a plain autoencoder."""
+    """Without, a plain autoencoder, for which only the mixture's size counts."""
 
     @property
     def autoencoder(self) -> AaeConfig:
         """The same as an encoder with z alone."""
-        return AaeConfig(self.inputs, (), self.size, hidden=self.hidden, dropout=self.dropout)
+        return AaeConfig(
+            self.inputs, (), self.mixture.size, hidden=self.hidden, dropout=self.dropout
+        )
 
 
 class GmmAae(nn.Module):
@@ -160,7 +161,7 @@ class GmmAae(nn.Module):
         self.config = config
         self.encoder = Encoder(config.autoencoder, draws)
         self.decoder = Decoder(config.autoencoder, draws)
-        told = config.size + config.classes + 1
+        told = config.mixture.size + config.mixture.classes + 1
         self.discriminator = (
             Discriminator(told, config.hidden, 0.0, draws) if config.adversarial else None
         )
@@ -169,7 +170,7 @@ class GmmAae(nn.Module):
         """`[R, B, inputs]` → codes `[R, B, size]`."""
         z = self.encoder(x)[1]
         assert z is not None
-        return z
+        return torch.as_tensor(z)
 
     def decode(self, codes: Tensor) -> Tensor:
         """`[R, B, size]` → `[R, B, inputs]`."""
@@ -183,6 +184,6 @@ class GmmAae(nn.Module):
             truth: places of their classes `[R, B]`, -1 without a label.
         """
         assert self.discriminator is not None
-        count = self.config.classes
+        count = self.config.mixture.classes
         told = F.one_hot(torch.where(truth < 0, count, truth), count + 1).to(codes.dtype)
         return torch.as_tensor(self.discriminator(torch.cat([codes, told], 2)))

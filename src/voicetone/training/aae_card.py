@@ -19,9 +19,9 @@ from voicetone.evaluation.table import read_predictions
 from voicetone.features.sets import OPENSMILE, FeatureConfig
 from voicetone.pretrained.spec import Space
 from voicetone.pretrained.window_predictor import sentiment_of
-from voicetone.training.aae_data import feature_config
 from voicetone.training.aae_trained import Network, TrainedRun
 from voicetone.training.classifier_data import read_corpus
+from voicetone.training.systems_data import feature_config
 from voicetone.training.tone_scores import HANGOVER_FRAMES, RELEASE, sure_curve
 from voicetone.types import EMOTION_TO_SENTIMENT, SENTIMENTS, Utterance
 

@@ -8,8 +8,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from voicetone.models.aae import KERNEL, AaeConfig
-from voicetone.training.aae_checkpoint import Checkpoint
+from voicetone.models.aae import KERNEL, Aae, AaeConfig
+from voicetone.training.replica_checkpoint import Checkpoint
 from voicetone.training.tone_export import exported
 
 
@@ -27,7 +27,7 @@ class Classifier(nn.Module):
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, checkpoint: Checkpoint, index: int) -> None:
+    def __init__(self, checkpoint: Checkpoint[Aae, AaeConfig], index: int) -> None:
         super().__init__()
         encoder = checkpoint.net.encoder
         self.body, self.y = encoder.body, encoder.y[index]

@@ -1,4 +1,4 @@
-"""The recipe of the adversarial autoencoder: targets, systems, and the data that they share."""
+"""The recipe of the adversarial autoencoder with emotion and style latents."""
 
 from __future__ import annotations
 
@@ -8,40 +8,9 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from voicetone.features.normalise import Normalisation
-from voicetone.training.classifier_recipe import CorpusChoice, ProtocolChoice, Seeds
+from voicetone.training.systems_recipe import SystemFeatures, SystemsRecipe
 
 _STRICT = ConfigDict(extra="forbid")
-
-
-@dataclass(frozen=True, config=_STRICT)
-class Target:
-    """What y stands for."""
-
-    name: str
-    """Part of the folder's name."""
-    target: Literal["emotion", "sentiment", "label"] = "emotion"
-    rule: str = ""
-    """A label rule (`voicetone corpus list`) whose classes are the target instead."""
-
-
-@dataclass(frozen=True, config=_STRICT)
-class AaeFeatures:
-    """What a network hears."""
-
-    name: str = "ComParE_2016"
-    frames: int = Field(default=0, ge=0)
-    """Length of a frame-level input, 4 times a product of four factors up to 4; 0 takes
-    functionals. Shorter utterances are followed by zeros, of longer ones the middle is heard."""
-    step: int = Field(default=1, ge=1)
-    """Frame level: so many frames of 10 ms become one, their mean."""
-    cut_seconds: float | None = None
-    """Hear only so many seconds from the start."""
-    normalise: Normalisation = "global"
-    """`speaker` uses the unlabelled audio of test speakers."""
-    limit: float = Field(default=10.0, gt=0)
-    """Normalised values beyond so many SDs are cut to it: functionals have outliers, and a
-    stranger's can lie thousands of SDs off."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -64,7 +33,7 @@ class System:
     """`base` is the encoder with its softmax alone, trained on labels only."""
     preset: Literal["vanilla", "optimized"] = "vanilla"
     """`optimized`: batch_norm, discriminator_dropout = 0.5, discriminator_rate = 0.1."""
-    features: AaeFeatures = field(default_factory=AaeFeatures)
+    features: SystemFeatures = field(default_factory=SystemFeatures)
     batch_norm: bool | None = None
     discriminator_dropout: float | None = Field(default=None, ge=0, lt=1)
     discriminator_rate: float | None = Field(default=None, ge=0)
@@ -91,6 +60,11 @@ class System:
     """Whether the recipe's unlabelled corpora join the first two phases."""
 
     @property
+    def labels_only(self) -> bool:
+        """Whether it has no use for utterances without a label."""
+        return self.network == "base"
+
+    @property
     def ingredients(self) -> tuple[bool, float, float]:
         """Batch normalisation, and dropout and relative rate of the discriminators."""
         optimized = self.preset == "optimized"
@@ -104,27 +78,12 @@ class System:
         )
 
 
-@dataclass(frozen=True, config=_STRICT)
-class AaeRecipe:
-    """Every system on every target: one folder with a run for each, and their table."""
+@dataclass(frozen=True, config=_STRICT, kw_only=True)
+class AaeRecipe(SystemsRecipe):
+    """Adversarial autoencoders and their baselines."""
 
     kind: Literal["aae"]
-    name: str
-    corpora: tuple[CorpusChoice, ...]
-    protocol: ProtocolChoice
     systems: tuple[System, ...] = Field(min_length=1)
-    targets: tuple[Target, ...] = Field(default=(Target("emotion"),), min_length=1)
     joint: bool = False
     """One network with a y for each target, each of which every utterance must have; else a
     network per target, as in the paper."""
-    unlabelled: tuple[CorpusChoice, ...] = ()
-    """Corpora whose audio alone is used, by systems that say `unlabelled = true`."""
-    seeds: Seeds = (0,)
-    checkpoints: Literal["none", "first", "all"] = "first"
-    """Whose weights are kept: of the first seed's folds, of all, or of none."""
-    out: str = ""
-    """Run folder; `runs/NAME` if empty."""
-    at_once: int = Field(default=40, ge=1)
-    """Replicas (folds and seeds) that are trained as one program."""
-    jobs: int = 0
-    """Threads; 0 is one per core."""

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from voicetone.features.sets import extractor
-from voicetone.training.aae_checkpoint import Checkpoint
-from voicetone.training.aae_data import feature_config
+from voicetone.models.aae import Aae, AaeConfig
 from voicetone.training.aae_trained import Codes, inputs
+from voicetone.training.replica_checkpoint import Checkpoint
 from voicetone.training.replica_data import Rows, Scaling, Values
 from voicetone.training.replica_fit import Examples
+from voicetone.training.systems_data import feature_config
 
 _PART = 256  # utterances at a time
 _MOST = 10  # features named for each pair of classes
@@ -56,7 +57,7 @@ class Swaps:
 
     def _add(
         self,
-        checkpoint: Checkpoint,
+        checkpoint: Checkpoint[Aae, AaeConfig],
         codes: Codes,
         rows: Rows,
         heard: tuple[Tensor, Tensor | None],

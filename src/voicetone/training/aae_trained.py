@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,58 +12,39 @@ import torch
 from pydantic import TypeAdapter
 
 from voicetone.corpora.manifest import Manifest
-from voicetone.corpora.prepared import CORPORA, data_root
-from voicetone.errors import DataError, UsageError
+from voicetone.errors import DataError
 from voicetone.evaluation.table import read_predictions
 from voicetone.features.normalise import group_statistics
-from voicetone.training.aae_checkpoint import Checkpoint, read_checkpoint
-from voicetone.training.aae_data import Sources, examples, labelled_part, sources
+from voicetone.models.aae import Aae, AaeConfig
 from voicetone.training.aae_fit import encode
 from voicetone.training.aae_recipe import AaeRecipe
-from voicetone.training.classifier_data import Material, read_corpus
+from voicetone.training.classifier_data import read_corpus
 from voicetone.training.classifier_recipe import CorpusChoice
-from voicetone.training.protocol import Fold, FoldTable, read_folds
+from voicetone.training.replica_checkpoint import Checkpoint, read_checkpoint
 from voicetone.training.replica_data import Rows, Scaling, Values, batch
 from voicetone.training.replica_fit import Examples
-from voicetone.training.runs import RunFolder
+from voicetone.training.systems_data import examples, labelled_part, sources
+from voicetone.training.systems_trained import (
+    OpenedRun,
+    TrainedNetwork,
+    changed,
+    open_folder,
+    placed,
+)
 from voicetone.types import Floats
 
 _SAME_Y = 0.01  # probabilities further apart than this are not rounding
 
 
-@dataclass(frozen=True)
-class Network:
-    """The network of one fold."""
-
-    fold: Fold
-    path: Path
-    checkpoint: Checkpoint
+Network = TrainedNetwork[Aae, AaeConfig]
 
 
 @dataclass(frozen=True)
-class TrainedRun:
+class TrainedRun(OpenedRun[AaeRecipe, Aae, AaeConfig]):
     """One system on one target, with the networks of one seed."""
 
-    path: Path
-    name: str
-    settings: dict[str, Any]
-    """Of `recipe.json`."""
-    recipe: AaeRecipe
-    """The same, of this system alone, with corpora where they lie here."""
     targets: tuple[str, ...]
     """Names of the y: one, but for `joint = true`."""
-    seed: int
-    folds: tuple[str, ...]
-    """Names of all folds of the run."""
-    networks: tuple[Network, ...]
-    """Of the folds that are looked at, in the order of the folds."""
-    found: Sources
-    folder: RunFolder
-
-    @property
-    def material(self) -> Material:
-        """Utterances, labels and folds."""
-        return self.found.main
 
 
 @dataclass(frozen=True)
@@ -97,98 +77,11 @@ def open_run(
         UsageError: a fold or seed that the run does not have.
         DataError: no such run, no weights in it, or corpora that are gone or have changed.
     """
-    settings = _settings(path)
-    table = read_folds(path / "folds.json")
-    folder = RunFolder(path, settings, table)
-    networks = _networks(folder, table, fold, seed)
-    recipe = _recipe(settings, path, data)
-    found = sources(recipe, recipe.targets)
-    if found.main.table.folds != table.folds:
-        raise _changed(path)
+    opened = open_folder(path, AaeRecipe, "aae", read_checkpoint, fold=fold, seed=seed, data=data)
+    settings = opened.settings
     return TrainedRun(
-        path=path,
-        name=f"{settings['name']}/{settings['target']['name']}/{settings['system']['name']}",
-        settings=settings,
-        recipe=recipe,
-        targets=tuple(settings.get("joint_targets", [settings["target"]["name"]])),
-        seed=networks[0].checkpoint.seed,
-        folds=tuple(f.name for f in table.folds),
-        networks=networks,
-        found=found,
-        folder=folder,
+        **vars(opened), targets=tuple(settings.get("joint_targets", [settings["target"]["name"]]))
     )
-
-
-def _settings(path: Path) -> dict[str, Any]:
-    """`recipe.json`, if this is a system's folder."""
-    told = path / "recipe.json"
-    try:
-        settings = json.loads(told.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        settings = {}
-    if isinstance(settings, dict) and settings.get("kind") == "aae" and "system" in settings:
-        return settings
-    below = sorted(p.parent for k in ("*", "*/*") for p in path.glob(f"{k}/recipe.json"))
-    hint = f"name one of its systems, such as {below[0]}" if below else "name OUT/TARGET/SYSTEM"
-    raise DataError(f'{path}: no system\'s folder of a run of kind = "aae"; {hint}')
-
-
-def _networks(
-    folder: RunFolder, table: FoldTable, wanted: str, seed: int | None
-) -> tuple[Network, ...]:
-    """Those of one seed, of all folds or of the one that is wanted by its name or its files'."""
-    kept = sorted((folder.path / "checkpoints").glob("*.safetensors"))
-    seeds = sorted({int(s) for p in kept if (s := p.stem.rpartition("-")[2]).isdecimal()})
-    if not seeds:
-        raise DataError(
-            f"{folder.path}: no weights in its checkpoints; a recipe keeps them with checkpoints = "
-            '"first" (of the first seed) or "all", and a joint network\'s lie with its first target'
-        )
-    seed = seeds[0] if seed is None else seed
-    if seed not in seeds:
-        there = ", ".join(map(str, seeds))
-        raise UsageError(f"--seed {seed}: there are weights of these seeds: {there}")
-    paths = {f: folder.part("checkpoints", f.name, seed, "safetensors") for f in table.folds}
-    chosen = {f: p for f, p in paths.items() if wanted in ("", f.name, p.stem.rpartition("-")[0])}
-    found = {f: p for f, p in chosen.items() if p.is_file()}
-    if not found:
-        names = ", ".join(f.name for f, p in paths.items() if p.is_file())
-        raise UsageError(f"--fold {wanted}: there are weights of these folds: {names}")
-    return tuple(Network(f, p, read_checkpoint(p)) for f, p in found.items())
-
-
-def _recipe(settings: dict[str, Any], path: Path, data: Sequence[Path]) -> AaeRecipe:
-    """The recipe of this system alone, its corpora where they lie on this machine."""
-    kept = ("kind", "name", "corpora", "protocol")
-    told = {key: settings[key] for key in kept}
-    told |= {"systems": [settings["system"]], "targets": [settings["target"]]}
-    recipe = TypeAdapter(AaeRecipe).validate_python(told)
-    protocol = recipe.protocol
-    if protocol.name == "table":
-        protocol = replace(protocol, file=str(path / "folds.json"))
-    corpora = tuple(_placed(choice, data) for choice in recipe.corpora)
-    return replace(recipe, corpora=corpora, protocol=protocol)
-
-
-def _placed(choice: CorpusChoice, data: Sequence[Path]) -> CorpusChoice:
-    """A corpus by its path: a run keeps the last part only."""
-    for place in data:
-        for path in (place, place / choice.name):
-            if path.exists() and path.resolve().name == choice.name:
-                licence = choice.licence or getattr(CORPORA.get(choice.name), "licence", "")
-                return replace(choice, name=str(path.resolve()), licence=licence)
-    if choice.name in CORPORA:
-        return choice
-    try:
-        path = data_root() / choice.name
-    except DataError:
-        path = Path(choice.name)
-    if not path.exists():
-        raise DataError(
-            f"{choice.name}: the run's corpus is not below VOICETONE_DATA; say where it lies with "
-            "--data"
-        )
-    return replace(choice, name=str(path))
 
 
 def unlabelled_of(run: TrainedRun, data: Sequence[Path] = ()) -> list[Manifest]:
@@ -205,14 +98,14 @@ def unlabelled_of(run: TrainedRun, data: Sequence[Path] = ()) -> list[Manifest]:
     if not system.unlabelled or system.network == "base":
         return []
     choices = TypeAdapter(tuple[CorpusChoice, ...]).validate_python(run.settings["unlabelled"])
-    placed = tuple(_placed(choice, data) for choice in choices)
-    there = sources(replace(run.recipe, unlabelled=placed), run.recipe.targets).foreign_hash
+    there_now = tuple(placed(choice, data) for choice in choices)
+    there = sources(replace(run.recipe, unlabelled=there_now), run.recipe.targets).foreign_hash
     if there != run.settings.get("unlabelled_data", there):
         raise DataError(
             f"{run.path}: its unlabelled corpora have other audio now than when it was trained; "
             "point --data at those it learnt from, or train again"
         )
-    return [read_corpus(choice) for choice in placed]
+    return [read_corpus(choice) for choice in there_now]
 
 
 def labelled_ids(run: TrainedRun, network: Network) -> frozenset[str]:
@@ -243,7 +136,7 @@ def heard(run: TrainedRun, jobs: int = 0) -> Examples:
     return replace(found, classes=tuple(len(labels) for labels in checkpoint.labels))
 
 
-def scaling_of(checkpoint: Checkpoint, values: Values, run: TrainedRun) -> Scaling:
+def scaling_of(checkpoint: Checkpoint[Any, Any], values: Values, run: TrainedRun) -> Scaling:
     """The normalisation that a network was trained with, for these values."""
     choice = checkpoint.features
     group, _, _ = group_statistics(
@@ -282,13 +175,6 @@ def codes_of(run: TrainedRun, network: Network, data: Examples) -> tuple[Codes, 
     return codes, scaling
 
 
-def _changed(path: Path) -> DataError:
-    return DataError(
-        f"{path}: its corpora have other utterances, labels or folds now than when it was trained; "
-        "point --data at those it learnt from, or train again"
-    )
-
-
 def _require_same(run: TrainedRun, codes: Codes, path: Path) -> None:
     """That labels and y of the test utterances are those of the run's predictions."""
     table, material = read_predictions(path), run.material
@@ -297,7 +183,7 @@ def _require_same(run: TrainedRun, codes: Codes, path: Path) -> None:
         material.labels[material.truth[row]] != truth
         for row, truth in zip(rows.tolist(), table.truth.tolist(), strict=True)
     ):
-        raise _changed(run.path)
+        raise changed(run.path)
     scores = codes.ys[run.targets.index(run.settings["target"]["name"])]
     apart = float(np.abs(scores[rows] - table.scores).max())
     if not apart <= _SAME_Y:

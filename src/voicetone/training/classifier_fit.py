@@ -44,7 +44,8 @@ class Examples:
 class Settings:
     """How a fold is trained."""
 
-    model: ModelChoice
+    models: tuple[ModelChoice, ...]
+    """Of several, and of several values of their settings, the best is taken."""
     selection: Selection
     normalise: Normalisation
     refit: bool
@@ -57,7 +58,7 @@ class Outcome:
     scores: Floats
     """`[test, classes]`."""
     probabilities: bool
-    chosen: dict[str, float]
+    chosen: dict[str, float | str]
     """Settings that were chosen among several, and the best epoch."""
 
 
@@ -90,15 +91,15 @@ def run_fold(
         DataError: settings to choose between and nobody to choose on.
     """
     train, validation, test = parts
-    tried = candidates(settings.model)
-    best, chosen = tried[0], dict[str, float]()
+    tried = [(m, c) for m in settings.models for c in candidates(m)]
+    (model, best), chosen = tried[0], dict[str, float | str]()
     if len(tried) > 1:
-        found = [_held_out(data, settings, c, train, validation, seed) for c in tried]
-        best = tried[int(np.argmax(found))]
-        several = [
-            f.name for f in fields(best) if isinstance(getattr(settings.model, f.name), tuple)
-        ]
-        chosen = {name: float(getattr(best, name)) for name in several}
+        found = [_held_out(data, settings, c, train, validation, seed) for _, c in tried]
+        model, best = tried[int(np.argmax(found))]
+        several = [f.name for f in fields(best) if isinstance(getattr(model, f.name), tuple)]
+        chosen |= {name: float(getattr(best, name)) for name in several}
+        if len(settings.models) > 1:
+            chosen["model"] = best.name
         chosen["uar"] = max(found)
     if isinstance(best, NetworkChoice):
         scores, epoch = _network(data, settings, best, (train, validation, test), seed)

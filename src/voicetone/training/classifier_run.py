@@ -258,7 +258,7 @@ def _train(
     folder: RunFolder,
     missing: list[tuple[int, int]],
 ) -> None:
-    settings = Settings(recipe.model, recipe.selection, recipe.features.normalise, recipe.refit)
+    settings = Settings((recipe.model,), recipe.selection, recipe.features.normalise, recipe.refit)
     meta = facts(recipe, material, folder)
     report = ProgressLines(f"{recipe.name}: folds")
 
@@ -314,7 +314,7 @@ def _run(
 
 
 def _on_gpu(settings: Settings) -> bool:
-    if not isinstance(settings.model, NetworkChoice):
+    if not any(isinstance(model, NetworkChoice) for model in settings.models):
         return False
     from voicetone.training.device import device_of_choice
 

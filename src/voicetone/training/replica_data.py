@@ -110,6 +110,11 @@ class Scaling:
             limit,
         )
 
+    def alone(self, replica: int) -> Scaling:
+        """One replica's."""
+        part = slice(replica, replica + 1)
+        return Scaling(self.group, self.mean[part], self.scale[part], self.limit)
+
     def whole(self, values: Values, replica: int) -> dict[str, Tensor]:
         """A replica's `mean` and `scale` of features as extracted `[groups, features]`, float64."""
         shift, spread = torch.from_numpy(values.shift), torch.from_numpy(values.spread)

@@ -27,8 +27,10 @@ def train(recipe: Path, overrides: Sequence[str] = ()) -> Path:
     """
     data = read_recipe(recipe, overrides)
     kind = data.get("kind")
-    if kind not in ("tone", "classifier", "aae"):
-        raise DataError(f"{recipe}: kind = {kind!r} is unknown; known are: aae, classifier, tone")
+    if kind not in ("tone", "classifier", "aae", "gmm-aae"):
+        raise DataError(
+            f"{recipe}: kind = {kind!r} is unknown; known are: aae, classifier, gmm-aae, tone"
+        )
     name = data.get("name")
     if isinstance(name, str) and (not name or name in (".", "..") or set(name) & set("/\\")):
         raise DataError(f"{recipe}: name = {name!r} can't name a folder; leave / and \\ out of it")
@@ -43,6 +45,11 @@ def train(recipe: Path, overrides: Sequence[str] = ()) -> Path:
         from voicetone.training.aae_run import run_aae
 
         return run_aae(dataclass_from(AaeRecipe, data, recipe, overrides))
+    if kind == "gmm-aae":
+        from voicetone.training.gmm_recipe import CodesRecipe
+        from voicetone.training.gmm_run import run_codes
+
+        return run_codes(dataclass_from(CodesRecipe, data, recipe, overrides))
     from voicetone.training.tone_recipe import ToneRecipe
     from voicetone.training.tone_ship import run_tone
 

@@ -1,0 +1,354 @@
+"""A run of several systems on several targets: what kinds of systems have in common.
+
+What a system is and how it is trained is said by its `Method`: `voicetone.training.aae_run` and
+`voicetone.training.gmm_run`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from voicetone.errors import DataError
+from voicetone.evaluation.report_files import write_report
+from voicetone.evaluation.table import CAUTIONS, concatenate
+from voicetone.features.normalise import NOTES
+from voicetone.features.sets import OPENSMILE
+from voicetone.features.workers import ProgressLines
+from voicetone.training.classifier_data import Material
+from voicetone.training.classifier_run import opensmile_version, resolved, summary
+from voicetone.training.device import device_of_choice
+from voicetone.training.replica_data import Job, Scaling
+from voicetone.training.replica_fit import Examples, Kept
+from voicetone.training.runs import RunFolder
+from voicetone.training.systems_data import (
+    Sources,
+    examples,
+    feature_config,
+    jobs_of,
+    require_features_that_can_be,
+    required_features,
+    sources,
+    steps_per_epoch,
+)
+from voicetone.training.systems_recipe import System, SystemFeatures, SystemsRecipe, Target
+from voicetone.training.systems_table import as_markdown, write_table
+
+PACKAGES = ("numpy", "torch", "opensmile")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be trained of one system on the targets of one network."""
+
+    recipe: SystemsRecipe
+    system: Any
+    found: Sources
+    data: Examples
+    folders: tuple[RunFolder, ...]
+    """One per target."""
+    missing: tuple[tuple[int, int], ...]
+    """Number of fold, and seed."""
+    meta: tuple[dict[str, str], ...]
+    """What stands in the tables of predictions, per target."""
+
+    @property
+    def jobs(self) -> list[Job]:
+        """One per fold and seed."""
+        return jobs_of(self.found, self.system, self.missing)
+
+    @property
+    def steps(self) -> int:
+        """Per epoch."""
+        return steps_per_epoch(self.found.main, self.system.batch)
+
+    def groups(self) -> Iterator[tuple[list[Job], Scaling, Callable[[int, int], None]]]:
+        """Jobs that are trained as one program, their normalisation, and whom to tell."""
+        jobs, at_once = self.jobs, self.recipe.at_once
+        report = ProgressLines(f"{self.system.name}: epochs")
+        groups = [jobs[i : i + at_once] for i in range(0, len(jobs), at_once)]
+        for number, group in enumerate(groups):
+            scaling = Scaling.of(
+                self.data.values,
+                group,
+                self.system.features.normalise,
+                self.system.features.limit,
+                [u.speaker for u in self.found.utterances],
+                [u.corpus for u in self.found.utterances],
+            )
+            yield group, scaling, _part(report, number, len(groups))
+
+    def wants_checkpoint(self, job: Job) -> bool:
+        """Whether the recipe keeps the weights of this replica."""
+        kept = self.recipe.checkpoints
+        return kept == "all" or (kept == "first" and job.seed == self.recipe.seeds[0])
+
+    def fold(self, job: Job) -> str:
+        """Name of a replica's fold."""
+        return self.found.main.table.folds[job.fold].name
+
+    def write_curves(self, job: Job, kept: Kept) -> None:
+        """The training curves of a replica, in each target's folder."""
+        told = {"epoch": kept.epoch, **_rounded(kept.curves)}
+        for folder in self.folders:
+            curves = folder.part("curves", self.fold(job), job.seed, "json")
+            curves.parent.mkdir(exist_ok=True)
+            folder.write(str(curves.relative_to(folder.path)), json.dumps(told))
+
+
+class Method(Protocol):
+    """What differs between kinds of systems."""
+
+    def require(self, recipe: Any, found: Sources, system: Any) -> None:
+        """Check a system against its data, before anything is trained."""
+
+    def words(self, system: Any) -> str:
+        """A system and what makes it, in one line."""
+
+    def selection(self, system: Any) -> str:
+        """Who chose what."""
+
+    def train(self, work: Work) -> None:
+        """Train, and keep the predictions of every fold and seed that is missing."""
+
+    def convergence(self, recipe: SystemsRecipe, system: Any, folder: RunFolder) -> dict[str, Any]:
+        """What the training says for and against a run: with `cautions`."""
+
+    def baseline(self, recipe: Any, system: Any) -> Any:
+        """The system that another is compared with, or None."""
+
+
+def run_systems(recipe: SystemsRecipe, method: Method) -> Path:
+    """Train and score every system on every target, or go on where the run stopped.
+
+    Everything about the data is checked before anything is trained. What has its predictions is
+    not trained again.
+
+    Returns:
+        The folder, with `TARGET/SYSTEM/` for each run, and `table.md` and `table.json`.
+
+    Raises:
+        DataError: data that is not in order, settings that can't be, or a folder of another run.
+    """
+    root = Path(recipe.out or f"runs/{recipe.name}")
+    _require_names(recipe)
+    groups = [recipe.targets] if recipe.joint else [(target,) for target in recipe.targets]
+    for system in recipe.systems:
+        require_features_that_can_be(system)
+    gathered = [sources(recipe, group) for group in groups]
+    for found in gathered:
+        for system in recipe.systems:
+            jobs_of(found, system, [(i, 0) for i in range(len(found.main.table.folds))])
+            method.require(recipe, found, system)
+    plans = [_plans(recipe, found, root) for found in gathered]
+    _extract_all(recipe, gathered, plans)
+    for found, plan in zip(gathered, plans, strict=True):
+        _run_group(recipe, method, found, plan)
+    table = write_table(root, recipe, method.baseline)
+    print(as_markdown(table), file=sys.stderr, flush=True)
+    return root
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """One system on the targets of one network: their folders, and what is still to be trained."""
+
+    system: Any
+    folders: tuple[RunFolder, ...]
+    missing: tuple[tuple[int, int], ...]
+
+
+def _plans(recipe: SystemsRecipe, found: Sources, root: Path) -> list[_Plan]:
+    plans = []
+    for system in recipe.systems:
+        folders = tuple(
+            RunFolder(
+                root / target.name / system.name,
+                settings(recipe, system, target, material, found.foreign_hash),
+                material.table,
+            )
+            for target, material in zip(found.targets, found.materials, strict=True)
+        )
+        for folder in folders:
+            folder.start(PACKAGES)
+        missing = sorted({m for f in folders for m in f.missing(recipe.seeds)})
+        plans.append(_Plan(system, folders, tuple(missing)))
+    return plans
+
+
+def _extract_all(
+    recipe: SystemsRecipe, gathered: Sequence[Sources], plans: Sequence[Sequence[_Plan]]
+) -> None:
+    """Features of all that is to be trained on, into the cache: what fails, fails before."""
+    done = set()
+    for found, group in zip(gathered, plans, strict=True):
+        ids = tuple(u.id for u in found.utterances)
+        for plan in group:
+            config = feature_config(plan.system.features)
+            if plan.missing and (config, ids) not in done:
+                done.add((config, ids))
+                required_features(found, plan.system.features, recipe.jobs)
+
+
+def _require_names(recipe: SystemsRecipe) -> None:
+    for kind, names in (
+        ("systems", [s.name for s in recipe.systems]),
+        ("targets", [t.name for t in recipe.targets]),
+    ):
+        twice = {n for n in names if names.count(n) > 1 or not n or Path(n).name != n}
+        if twice:
+            raise DataError(
+                f"{recipe.name}: {kind} need names of their own that can name a folder, not "
+                f"{sorted(twice)[0]!r}; mend the recipe"
+            )
+    if any(s.unlabelled for s in recipe.systems) and not recipe.unlabelled:
+        raise DataError(
+            f"{recipe.name}: a system has unlabelled = true, and the recipe names no [[unlabelled]]"
+        )
+
+
+def _run_group(
+    recipe: SystemsRecipe, method: Method, found: Sources, plans: Sequence[_Plan]
+) -> None:
+    """All systems on the targets of one network; systems that hear the same share it."""
+    loaded: dict[SystemFeatures, Examples] = {}
+    for plan in plans:
+        system, folders = plan.system, plan.folders
+        meta = tuple(
+            facts(recipe, method, system, *each)
+            for each in zip(found.targets, found.materials, folders, strict=True)
+        )
+        if plan.missing:
+            key = system.features
+            if key not in loaded:
+                loaded.clear()
+                loaded[key] = examples(found, key, recipe.jobs, device_of_choice())
+            work = Work(recipe, system, found, loaded[key], folders, plan.missing, meta)
+            folders[0].log(
+                f"{folders[0].path}: {len(found.main.utterances)} utterances, {found.main.rule}; "
+                f"{found.main.table.protocol}; {len(plan.missing)} replicas, {work.steps} steps an "
+                "epoch"
+            )
+            method.train(work)
+        for folder, told, material in zip(folders, meta, found.materials, strict=True):
+            _finish(recipe, method, system, told, material, folder)
+
+
+def settings(
+    recipe: SystemsRecipe, system: Any, target: Target, material: Material, foreign: str = ""
+) -> dict[str, Any]:
+    """What makes one system's run on one target what it is.
+
+    Args:
+        recipe: the whole.
+        system: what is trained.
+        target: what y stands for.
+        material: what it learns from.
+        foreign: hash of the audio of the unlabelled corpora.
+    """
+    whole = resolved(recipe, material)
+    kept = ("kind", "name", "corpora", "protocol", "joint", "labelled_data")
+    out = {key: whole[key] for key in kept}
+    if system.unlabelled:
+        out["unlabelled"] = [{**asdict(c), "name": Path(c.name).name} for c in recipe.unlabelled]
+        out["unlabelled_data"] = foreign
+    if system.features.name in OPENSMILE:
+        out["opensmile"] = opensmile_version()
+    if recipe.joint:
+        out["joint_targets"] = [t.name for t in recipe.targets]
+    return {**out, "system": asdict(system), "target": asdict(target)}
+
+
+def facts(
+    recipe: SystemsRecipe,
+    method: Method,
+    system: System,
+    target: Target,
+    material: Material,
+    folder: RunFolder,
+) -> dict[str, str]:
+    """What stands in every table of predictions."""
+    choice = system.features
+    heard = str(feature_config(choice))
+    if choice.frames:
+        heard += f", {choice.frames} frames of {10 * choice.step} ms"
+    return {
+        "name": f"{recipe.name}/{target.name}/{system.name}",
+        "recipe": folder.recipe_hash,
+        "folds": material.table.hash,
+        "protocol": material.table.protocol,
+        "label_rule": material.rule,
+        "features": f"{heard}; {NOTES[choice.normalise]}",
+        "model": method.words(system),
+        "selection": method.selection(system),
+        "sentence_overlap": str(material.overlap),
+        CAUTIONS: "; ".join(material.notes),
+    }
+
+
+def _part(report: ProgressLines, number: int, groups: int) -> Callable[[int, int], None]:
+    return lambda done, of: report(number * of + done, groups * of)
+
+
+def _rounded(curves: dict[str, list[float]]) -> dict[str, list[float | None]]:
+    return {
+        k: [round(x, 5) if np.isfinite(x) else None for x in values] for k, values in curves.items()
+    }
+
+
+def refuse_diverged(folder: RunFolder, jobs: Sequence[Job], kept: Sequence[Kept]) -> None:
+    """End a run in which a loss is no number.
+
+    Raises:
+        DataError: there is such a replica.
+    """
+    for job, outcome in zip(jobs, kept, strict=True):
+        if outcome.diverged:
+            name = folder.table.folds[job.fold].name
+            path = folder.part("checkpoints", name, job.seed, "safetensors")
+            others = sum(k.diverged for k in kept) - 1
+            raise DataError(
+                f"fold {name}, seed {job.seed} diverged{f', and {others} more' if others else ''}: "
+                f"a loss is no number; its best weights before that (epoch {outcome.epoch}) are in "
+                f"{path}; lower the system's rate, or give clip"
+            )
+
+
+def _finish(
+    recipe: SystemsRecipe,
+    method: Method,
+    system: Any,
+    found: Mapping[str, str],
+    material: Material,
+    folder: RunFolder,
+) -> None:
+    """Metrics and report of one system on one target."""
+    tables = folder.tables(recipe.seeds)
+    metrics = summary(found, material, folder, tables)
+    metrics["convergence"] = method.convergence(recipe, system, folder)
+    for caution in metrics["convergence"]["cautions"]:
+        folder.log(f"{folder.path}: {caution}")
+    folder.write("metrics.json", json.dumps(metrics, indent=1, ensure_ascii=False))
+    write_report(concatenate(tables), folder.path, title=found["name"])
+    folder.log(f"{folder.path}: UAR {metrics['uar']['mean']:.3f}, WA {metrics['wa']['mean']:.3f}")
+
+
+def last_epochs(folder: RunFolder, seeds: Sequence[int]) -> dict[str, list[float]]:
+    """Where the curves of all replicas ended: name → the last value of each."""
+    ends: dict[str, list[float]] = {}
+    for fold in folder.table.folds:
+        for seed in seeds:
+            path = folder.part("curves", fold.name, seed, "json")
+            if not path.exists():  # a run made from its predictions alone
+                continue
+            for name, values in json.loads(path.read_text(encoding="utf-8")).items():
+                last = values if name == "epoch" else values[-1]
+                if last is not None:
+                    ends.setdefault(name, []).append(float(last))
+    return ends
