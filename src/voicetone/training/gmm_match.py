@@ -213,7 +213,7 @@ def stretch(codes: Doubles, reference: Doubles, truth: Integers, mixture: Mixtur
 def cautions(match: Match) -> list[str]:
     """A sentence if the codes don't follow their mixture, or if there are too few to tell."""
     if math.isnan(match.auc):
-        return [f"Whether codes follow the mixture can't be told from fewer than {FEWEST} of them."]
+        return [f"whether codes follow the mixture can't be told from fewer than {FEWEST} of them"]
     if not match.fails:
         return []
     ranked = sorted(
@@ -223,11 +223,11 @@ def cautions(match: Match) -> list[str]:
     bad = [pair for pair in ranked if pair[0] > match.limit] or ranked[:1]
     named = ", ".join(f"{label} ({auc:.2f})" for auc, label in bad[:3])
     return [
-        f"Codes don't follow the mixture: they can be told from its samples with an AUC of "
-        f"{match.auc:.2f} (0.5: not at all; limit {match.limit:.2f})"
+        "failed: codes of strangers don't follow the mixture; they can be told from its samples "
+        f"with an AUC of {match.auc:.2f} (0.5: not at all, limit {match.limit:.2f})"
         + (f", worst in {named}" if named else "")
-        + f"; their mean distance from the middle is {match.mean_distance:.2f}, that of samples "
-        f"{match.prior_distance:.2f}."
+        + f", and their mean distance from the middle is {match.mean_distance:.2f}, of samples "
+        f"{match.prior_distance:.2f}"
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -323,7 +323,22 @@ def convergence(recipe: SystemsRecipe, system: CodeSystem, folder: RunFolder) ->
     used = told.get("match_stretched" if system.stretch else "match_codes")
     if used is not None:
         told["cautions"] = used["cautions"]
+    told["facts"] = {
+        name: match_words(told[kind])
+        for kind, name in (
+            ("match_codes", "match of strangers' codes with the mixture"),
+            ("match_stretched", "the same, stretched on validation speakers"),
+        )
+        if kind in told
+    }
     return told
+
+
+def match_words(found: Mapping[str, Any]) -> str:
+    """AUC of telling codes from samples: all together, and of each component."""
+    each = ", ".join(f"{label} {auc:.2f}" for label, auc in found["components"].items())
+    result = "failed" if found["fails"] else "held"
+    return f"AUC {found['auc']:.2f}, limit {found['limit']:.2f}: {result} (components: {each})"
 
 
 def _verdict(found: Sequence[Match]) -> dict[str, Any]:

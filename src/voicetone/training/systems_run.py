@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -118,7 +118,7 @@ class Method(Protocol):
         """Train, and keep the predictions of every fold and seed that is missing."""
 
     def convergence(self, recipe: SystemsRecipe, system: Any, folder: RunFolder) -> dict[str, Any]:
-        """What the training says for and against a run: with `cautions`."""
+        """What the training says of a run; `cautions` and `facts` go into its report."""
 
     def baseline(self, recipe: Any, system: Any) -> Any:
         """The system that another is compared with, or None."""
@@ -335,7 +335,14 @@ def _finish(
     for caution in metrics["convergence"]["cautions"]:
         folder.log(f"{folder.path}: {caution}")
     folder.write("metrics.json", json.dumps(metrics, indent=1, ensure_ascii=False))
-    write_report(concatenate(tables), folder.path, title=found["name"])
+    table = concatenate(tables)
+    said = [table.meta.get(CAUTIONS, ""), *metrics["convergence"]["cautions"]]
+    meta = {
+        **table.meta,
+        **metrics["convergence"].get("facts", {}),
+        CAUTIONS: "; ".join(text for text in said if text),
+    }
+    write_report(replace(table, meta=meta), folder.path, title=found["name"])
     folder.log(f"{folder.path}: UAR {metrics['uar']['mean']:.3f}, WA {metrics['wa']['mean']:.3f}")
 
 
