@@ -74,11 +74,14 @@ class CodeSystem:
     refit: bool = True
     """Once chosen, the classifier is trained on the validation speakers too; codes never are."""
     synthetic: Synthetic | None = None
+    weights: str = ""
+    """`OUT/TARGET/SYSTEM` of a `gmm-aae` run with one fold: its network of the same seed makes the
+    codes, and only the classifier is trained here."""
 
     @property
-    def network(self) -> bool:
-        """Whether its codes come from a network."""
-        return self.codes in NETWORKS
+    def trains_network(self) -> bool:
+        """Whether its codes come from a network that is trained here."""
+        return self.codes in NETWORKS and not self.weights
 
     @property
     def labels_only(self) -> bool:

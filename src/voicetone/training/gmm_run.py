@@ -20,6 +20,7 @@ from voicetone.training.gmm_codes import Made, made_up, read_out, reference_code
 from voicetone.training.gmm_fit import Coded, fit_codes
 from voicetone.training.gmm_match import Match, cautions, match, stretch
 from voicetone.training.gmm_recipe import CodesRecipe, CodeSystem
+from voicetone.training.protocol import read_folds
 from voicetone.training.replica_checkpoint import read_codes_checkpoint, write_checkpoint
 from voicetone.training.replica_data import Job, Scaling, batch
 from voicetone.training.replica_fit import threads
@@ -63,7 +64,7 @@ class _Method:
 
     def train(self, work: Work) -> None:
         """Codes, then classifiers; predictions are kept as they come."""
-        if work.system.network:
+        if work.system.trains_network:
             _train_networks(work)
         else:
             _train_references(work)
@@ -105,6 +106,8 @@ def require(recipe: CodesRecipe, found: Sources, system: CodeSystem) -> None:
                 )
     if system.synthetic is not None:
         _require_maker(recipe, system)
+    if system.weights:
+        _require_strangers(recipe, found, system)
 
 
 def _require_maker(recipe: CodesRecipe, system: CodeSystem) -> None:
@@ -138,7 +141,9 @@ def words(system: CodeSystem) -> str:
         said = ["features as they are"]
     else:
         said = [f"{'/'.join(map(str, system.sizes))}-d codes by {system.codes}"]
-    if system.network:
+    if system.weights:
+        said.append(f"network of {'/'.join(Path(system.weights).parts[-3:])}")
+    if system.trains_network:
         hidden = "x".join(map(str, system.hidden))
         said += [f"hidden={hidden}", f"epochs={system.epochs}", f"rate={system.rate:g}"]
     if system.codes == "gmm-aae":
@@ -165,11 +170,76 @@ def _train_references(work: Work) -> None:
     for group, scaling, _ in work.groups():
         for index, job in enumerate(group):
             x = _heard(work, scaling.alone(index))
-            codes = {s: reference_codes(system, s, x, truth, job, classes) for s in system.sizes}
+            if system.weights:
+                codes = _codes_of_others(work, job, x)
+            else:
+                codes = {
+                    s: reference_codes(system, s, x, truth, job, classes) for s in system.sizes
+                }
             made = None if system.synthetic is None else _synthetic(work, job)
             _score(work, job, codes, made)
             done += 1
             report(done, len(work.missing))
+
+
+def _codes_of_others(work: Work, job: Job, x: Floats) -> dict[int, Floats]:
+    """Codes `[n, size]` by the network of another run, and what is told of them."""
+    net = read_codes_checkpoint(_weights_path(work.system, job.seed)).net
+    with torch.no_grad():
+        codes = net.encode(torch.from_numpy(x)[None])[0].numpy()
+    mixture = net.config.mixture
+    held = job.validation
+    exact = codes.astype(np.float64)
+    stretched = stretch(exact, exact[held], _truth(work, held), mixture).astype(np.float32)
+    arrays = {"codes": codes, "stretched": stretched}
+    told = {name: values[job.test] for name, values in arrays.items()}
+    _write(work, job, "codes", told | {"truth": _truth(work, job.test)})
+    return {mixture.size: stretched if work.system.stretch else codes}
+
+
+def _weights_path(system: CodeSystem, seed: int) -> Path:
+    """Weights of the one fold of another run.
+
+    Raises:
+        DataError: none of this seed, or of several folds.
+    """
+    found = sorted((Path(system.weights) / "checkpoints").glob(f"*-{seed}.safetensors"))
+    if len(found) != 1:
+        raise DataError(
+            f"{system.weights}: {len(found)} networks of seed {seed}; weights names "
+            'OUT/TARGET/SYSTEM of a run with one fold and checkpoints = "all"; train it first'
+        )
+    return found[0]
+
+
+def _require_strangers(recipe: CodesRecipe, found: Sources, system: CodeSystem) -> None:
+    """That the network of another run fits, and was trained on nobody who is heard here.
+
+    Raises:
+        DataError: it doesn't, or it was.
+    """
+    if system.codes != "gmm-aae":
+        raise DataError(f'{system.name}: weights make codes of codes = "gmm-aae" only')
+    learnt = {
+        key
+        for fold in read_folds(Path(system.weights) / "folds.json").folds
+        for key in (*fold.train, *fold.validation)
+    }
+    known = [u.id for u in found.main.utterances if u.id in learnt]
+    if known:
+        raise DataError(
+            f"{system.name}: the network of {system.weights} has learnt from {known[0]}, who is "
+            "tested in some fold; take weights of other corpora"
+        )
+    for seed in recipe.seeds:
+        checkpoint = read_codes_checkpoint(_weights_path(system, seed))
+        if checkpoint.labels != (found.main.labels,) or checkpoint.features != system.features:
+            raise DataError(
+                f"{system.weights}: a network for {', '.join(checkpoint.labels[0])} on "
+                f"{checkpoint.features.name}, {checkpoint.features.normalise}; {system.name} has "
+                f"{', '.join(found.main.labels)} on {system.features.name}, "
+                f"{system.features.normalise}: choose the same"
+            )
 
 
 def _heard(work: Work, scaling: Scaling) -> Floats:

@@ -262,7 +262,10 @@ def settings(
         out["opensmile"] = opensmile_version()
     if recipe.joint:
         out["joint_targets"] = [t.name for t in recipe.targets]
-    return {**out, "system": asdict(system), "target": asdict(target)}
+    own = asdict(system)
+    if own.get("weights"):  # wherever the other run lies
+        own["weights"] = "/".join(Path(own["weights"]).parts[-3:])
+    return {**out, "system": own, "target": asdict(target)}
 
 
 def facts(
