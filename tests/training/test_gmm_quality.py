@@ -153,6 +153,8 @@ def test_a_wrong_class_is_named() -> None:
     assert found.classes.recalls["anger"] > 0.9
     assert found.classes.recalls["sadness"] > 0.9
     assert "joy " in words(found)[-1]
+    assert words(found)[-1].endswith("; samples of joy are not what they were drawn for.")
+    assert "drawn for." not in words(judged(*made(300, 10)))[-1]
 
 
 def test_shares_of_classes_make_no_difference() -> None:

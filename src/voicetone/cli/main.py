@@ -24,6 +24,8 @@ from voicetone.cli.models import models
 from voicetone.cli.output import complain, say
 from voicetone.cli.robustness import HELP as ROBUSTNESS
 from voicetone.cli.robustness import robustness
+from voicetone.cli.synthesize import HELP as SYNTHESIZE
+from voicetone.cli.synthesize import synthesize
 from voicetone.cli.train import train
 from voicetone.errors import VoicetoneError
 
@@ -49,6 +51,7 @@ app.command()(compare)
 app.command()(leaderboard)
 app.command(help=ROBUSTNESS)(robustness)
 app.command(help=LATENTS)(latents)
+app.command(help=SYNTHESIZE)(synthesize)
 
 
 def _version(wanted: bool) -> None:

@@ -17,6 +17,8 @@ from voicetone.errors import DataError, MissingExtraError
 CSV_SUFFIXES = (".csv", ".tsv")
 SUFFIXES = (*CSV_SUFFIXES, ".parquet")
 UNKNOWN = "unknown"
+SYNTHETIC = ("id", "label", "synthetic", "source", "code_0")
+"""First columns of what `voicetone synthesize` writes; no manifest has all of them."""
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
@@ -99,11 +101,16 @@ def inspect_manifest(
     table that go into each utterance's `extra` in a table that has no such column.
 
     Raises:
-        DataError: no such file, or no table at all.
+        DataError: no such file, no table at all, or synthetic samples.
         MissingExtraError: Parquet without pyarrow.
     """
     problems: list[Problem] = []
     header, cells = _read(path, problems)
+    if set(SYNTHETIC) <= set(header):
+        raise DataError(
+            f"{path}: synthetic samples by voicetone synthesize, and no manifest: there are no "
+            "recordings to them; name the corpus that they were learnt from"
+        )
     names = _names(path, header, columns or {}, problems)
     rows: list[dict[str, str]] = []
     places: list[str] = []

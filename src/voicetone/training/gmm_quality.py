@@ -463,10 +463,12 @@ def _words_classes(c: Classes) -> list[str]:
     if math.isnan(c.uar):
         return []
     each = ", ".join(f"{label} {100 * share:.0f} %" for label, share in c.recalls.items())
+    lost = ", ".join(label for label, share in c.recalls.items() if share <= c.chance)
+    meaning = f"; samples of {lost} are not what they were drawn for" if lost else ""
     return [
         f"A classifier trained on real vectors takes synthetic ones for the class that they were "
         f"drawn for with a UAR of {100 * c.uar:.0f} % ({each}); held-out real vectors: "
-        f"{100 * c.held_out_uar:.0f} %, chance: {100 * c.chance:.0f} %."
+        f"{100 * c.held_out_uar:.0f} %, chance: {100 * c.chance:.0f} %{meaning}."
     ]
 
 
