@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from systems import Row, interval, mean, named, over_speakers, p_value
 
-Row = dict[str, Any]
 HEADS = (
     *("system", "UAR %", "interval", "accuracy %", "difference", "t-test", "bootstrap"),
     *("x̂ error", "D y", "D z"),
@@ -70,12 +69,12 @@ def _table(rows: list[Row]) -> list[str]:
         speakers = row["p"] if row.get("test", "").startswith("paired") else None
         cells = [
             row["system"],
-            _mean(row),
-            _interval(row),
-            _mean(wa),
+            mean(row),
+            interval(row),
+            mean(wa),
             "–" if row.get("difference") is None else f"{100 * row['difference']:+.2f}",
-            _p(row.get("p_seeds")),
-            _p(speakers),
+            p_value(row.get("p_seeds")),
+            p_value(speakers),
             *(_end(row, name) for name in ENDS),
         ]
         lines.append(f"| {' | '.join(cells)} |")
@@ -108,19 +107,19 @@ def _reading(rows: list[Row]) -> list[str]:
         better = [r for r in chosen if r["difference"] > 0]
         sure = [r for r in better if r.get("p_seeds") is not None and r["p_seeds"] < 0.05]
         worse = [r for r in chosen if r["difference"] < 0]
-        beyond = [r for r in chosen if _over_speakers(r) is not None and _over_speakers(r) < 0.05]
-        mean = sum(r["difference"] for r in chosen) / len(chosen)
+        beyond = [r for r in chosen if over_speakers(r) is not None and over_speakers(r) < 0.05]
+        average = sum(r["difference"] for r in chosen) / len(chosen)
         lines.append(
             f"- **{title}** is above its baseline in {len(better)} of {len(chosen)} comparisons "
             f"(beyond the spread of seeds, p < 0.05, in {len(sure)}) and below it in {len(worse)}; "
-            f"the mean difference is {100 * mean:+.2f} points of UAR. Over speakers "
+            f"the mean difference is {100 * average:+.2f} points of UAR. Over speakers "
             f"{len(beyond)} of the differences, in either direction, {_has(beyond)} p < 0.05."
         )
         for row in sure:
-            lines.append(f"    - better: {_named(row)}")
+            lines.append(f"    - better: {named(row)}")
         for row in beyond:
             if row["difference"] < 0:
-                lines.append(f"    - worse: {_named(row)}")
+                lines.append(f"    - worse: {named(row)}")
     return [*lines, *_few_labels(judged), *_ablations(rows), ""]
 
 
@@ -137,7 +136,7 @@ def _few_labels(judged: list[Row]) -> list[str]:
             continue
         said = ", ".join(
             f"{100 * r['labelled']:g} %: {100 * r['difference']:+.2f}"
-            f" (bootstrap {_p(_over_speakers(r))})"
+            f" (bootstrap {p_value(over_speakers(r))})"
             for r in chosen
         )
         lines.append(
@@ -162,7 +161,7 @@ def _ablations(rows: list[Row]) -> list[str]:
         if name.startswith("without")
     }
     said = ", ".join(f"{name} {value:+.2f}" for name, value in apart.items())
-    sure = [name for name in apart if (_over_speakers(found[name]) or 1) < 0.05]
+    sure = [name for name in apart if (over_speakers(found[name]) or 1) < 0.05]
     return [
         f"- **Ablations** on EMO-DB, in points of UAR against optimized: {said}. Against the "
         f"baseline {len(sure)} of them differ over speakers with p < 0.05."
@@ -171,26 +170,3 @@ def _ablations(rows: list[Row]) -> list[str]:
 
 def _has(rows: list[Row]) -> str:
     return "has" if len(rows) == 1 else "have"
-
-
-def _named(row: Row) -> str:
-    return (
-        f"{row['recipe']}, {row['target']}: {100 * row['difference']:+.2f} (t-test "
-        f"{_p(row['p_seeds'])}, bootstrap {_p(_over_speakers(row))})"
-    )
-
-
-def _over_speakers(row: Row) -> float | None:
-    return row["p"] if row.get("test", "").startswith("paired") else None
-
-
-def _mean(row: Row) -> str:
-    return f"{100 * row['mean']:.2f}" + ("" if row["sd"] is None else f" ± {100 * row['sd']:.2f}")
-
-
-def _interval(row: Row) -> str:
-    return "–" if row["low"] is None else f"{100 * row['low']:.1f} to {100 * row['high']:.1f}"
-
-
-def _p(value: float | None) -> str:
-    return "–" if value is None else ("< 0.001" if value < 0.001 else f"{value:.3f}")
