@@ -85,6 +85,7 @@ class Bench:
             told = json.loads(metrics.read_text(encoding="utf-8"))
             kept = {key: told[key] for key in ("majority_rate", "fold_hash", "convergence")}
             ran = json.loads((run / "environment.json").read_text(encoding="utf-8"))
+            kept["classes"] = len(told["labels"])
             kept |= {"machine": ran["machine"], "date": ran["started"][:10]}
             (self.folder / f"{stem}.json").write_text(json.dumps(kept) + "\n", encoding="utf-8")
 
@@ -119,7 +120,10 @@ class Bench:
         }
         if known is not None:
             one, two = read_predictions(path), read_predictions(known)
-            more["difference"] = round(difference(one, two).value, 4)
+            apart = difference(one, two)
+            more["difference"] = round(apart.value, 4)
+            if apart.low is not None and apart.high is not None:
+                more["difference_interval"] = [round(apart.low, 4), round(apart.high, 4)]
             p = better_over_seeds(seed_scores(one), seed_scores(two))
             more["p_seeds"] = None if p is None else round(p, 4)
         return [result_row(path, RESULTS, m, known, **more) for m in METRICS]
