@@ -9,12 +9,13 @@ HEADS = (
     *("t-test", "bootstrap"),
 )
 MATCH = ("recipe", "codes", "AUC", "of components", "distance", "of samples", "D", "G", "x̂ error")
-PAPER = (("raw", 57.88), ("gmm-aae", 56.38), ("autoencoder", 53.92), ("lda", 48.67), ("pca", 43.12))
+PAPER = {"raw": 57.88, "gmm-aae": 56.38, "autoencoder": 53.92, "lda": 48.67, "pca": 43.12}
 """Sahu et al. (2017), Table 1: UAR in percent on IEMOCAP."""
 ABOUT = """# Codes on a mixture of Gaussians
 
-Made by `python benchmarks/gmm_aae.py` with the recipes in `recipes/`; each row can be computed again
-from the predictions beside this page: `voicetone evaluate --recompute docs/results/gmm-aae.json`.
+Made by `python benchmarks/gmm_aae.py` with the recipes in `recipes/`; each row can be computed
+again from the predictions beside this page: `voicetone evaluate --recompute
+docs/results/gmm-aae.json`.
 What the systems are: [Codes on a mixture of Gaussians](../gmm-aae.md); what the protocols mean:
 [Protocols](../protocols.md).
 
@@ -25,8 +26,8 @@ What the systems are: [Codes on a mixture of Gaussians](../gmm-aae.md); what the
   that the system is better; *bootstrap*: two-sided p of the paired bootstrap over speakers, which
   says whether other speakers would give the same order.
 - `raw`, `lda` and `pca` have no random weights: their seeds differ by the solver's at most.
-- `synthetic-only` learns from 100 made-up samples of each class and from no real one; `real+100` from
-  both; `real+balanced` fills every class up to the largest.
+- `synthetic-only` learns from 100 made-up samples of each class and from no real one; `real+100`
+  from both; `real+balanced` fills every class up to the largest.
 - Every sentence of these corpora is spoken in every emotion, so each tested sentence is in
   training too, spoken by others.
 - nEMO has three speakers here: no interval, and networks that learn from one of them.
@@ -81,13 +82,13 @@ def _matches(rows: list[Row]) -> list[str]:
     lines = [
         "## Match with the mixture",
         "",
-        "*AUC* of telling codes of the test speakers, each by the network that has not met them, from "
-        "as many samples of the mixture of the same classes: 0.5 is not at all, and above 0.65 a run "
-        "has failed to match. *Of components*: the same within the classes, the best and the worst. "
-        "*Distance* from the middle, of codes and of samples. Stretched: distances mapped so that "
-        "those of the validation speakers are the mixture's. *D*, *G*: the adversarial losses at the "
-        "end; 0.693 where nothing can be told, 0.68 and 0.75 in the paper. *x̂ error*: on validation "
-        "speakers, about 1.08 in the paper.",
+        "*AUC* of telling codes of the test speakers, each by the network that has not met them, "
+        "from as many samples of the mixture of the same classes: 0.5 is not at all, and above "
+        "0.65 a run has failed to match. *Of components*: the same within the classes, the best "
+        "and the worst. *Distance* from the middle, of codes and of samples. Stretched: distances "
+        "mapped so that those of the validation speakers are the mixture's. *D*, *G*: the "
+        "adversarial losses at the end; 0.693 where nothing can be told, 0.68 and 0.75 in the "
+        "paper. *x̂ error*: on validation speakers, about 1.08 in the paper.",
         "",
         f"| {' | '.join(MATCH)} |",
         "|---" * len(MATCH) + "|",
@@ -123,13 +124,13 @@ def _end(ends: dict[str, float], name: str) -> str:
 
 def _reading(rows: list[Row]) -> list[str]:
     """What the paper found, and what is found here."""
-    published = ", ".join(f"{name} {value:.1f}" for name, value in PAPER)
+    published = ", ".join(f"{name} {value:.1f}" for name, value in PAPER.items())
     lines = [
         "## Reading",
         "",
-        f"On IEMOCAP the paper has, in UAR %: {published}: two dimensions close to the features and "
-        "clearly above those of LDA and PCA; made-up samples alone 33.75 where chance is 25, and 58.38 "
-        "together with the real ones, which is no certain gain. Here:",
+        f"On IEMOCAP the paper has, in UAR %: {published}: two dimensions close to the features "
+        "and clearly above those of LDA and PCA; made-up samples alone 33.75 where chance is 25, "
+        "and 58.38 together with the real ones, which is no certain gain. Here:",
         "",
     ]
     for recipe in dict.fromkeys(r["recipe"] for r in rows):
@@ -148,8 +149,8 @@ def _sentences(found: dict[str, Row]) -> list[str]:
     codes = found.get("gmm-aae") or found.get("codes-of-ravdess")
     if codes is not None and codes.get("difference") is not None:
         said.append(
-            f"The mixture's two numbers are {100 * codes['difference']:+.1f} points from the features "
-            f"(bootstrap {p_value(over_speakers(codes))})"
+            f"The mixture's two numbers are {100 * codes['difference']:+.1f} points from the "
+            f"features (bootstrap {p_value(over_speakers(codes))})"
             + "".join(_above(codes, found.get(name), name) for name in ("lda", "pca"))
             + "."
         )
@@ -165,7 +166,8 @@ def _sentences(found: dict[str, Row]) -> list[str]:
             )
         )
         said.append(
-            f"Made-up samples alone give {100 * only['mean']:.1f}, where chance is {chance:.1f}{over}."
+            f"Made-up samples alone give {100 * only['mean']:.1f}, where chance is "
+            f"{chance:.1f}{over}."
         )
     with_real = [r for n, r in found.items() if n.startswith("real+")]
     if with_real:
@@ -174,7 +176,8 @@ def _sentences(found: dict[str, Row]) -> list[str]:
         each = ", ".join(f"{r['system']} {100 * r['difference']:+.1f}" for r in with_real)
         said.append(
             f"Beside the real ones they change UAR by {each}: up in {len(better)} of "
-            f"{len(with_real)}, and beyond chance over speakers, in either direction, in {len(sure)}."
+            f"{len(with_real)}, and beyond chance over speakers, in either direction, in "
+            f"{len(sure)}."
         )
     return said
 
