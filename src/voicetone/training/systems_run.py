@@ -263,7 +263,7 @@ def settings(
     if recipe.joint:
         out["joint_targets"] = [t.name for t in recipe.targets]
     own = asdict(system)
-    if own.get("weights"):  # wherever the other run lies
+    if isinstance(own.get("weights"), str) and own["weights"]:  # wherever the other run lies
         own["weights"] = "/".join(Path(own["weights"]).parts[-3:])
     return {**out, "system": own, "target": asdict(target)}
 
