@@ -7,65 +7,19 @@ recipe is the committed one, but for the number of epochs, of seeds and of frame
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 
+from training.toy_iemocap import EACH, make, run
 from voicetone.evaluation.table import concatenate, read_predictions
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipes" / "aae-iemocap.toml"
-RATE = 16_000
-EACH = 8  # turns of a speaker
-LEVELS = {"low": 1.5, "mid": 3.0, "high": 4.5}
-CODES = {"low": "sad", "mid": "neu", "high": "ang"}
 pytestmark = pytest.mark.timeout(600)  # 15 small trainings, on a busy machine
 ATTRIBUTES = ("activation", "valence", "dominance")
 SYSTEMS = ("utt-base", "utt-vanilla", "utt-optimized", "fr-base", "fr-optimized")
-
-
-def make(root: Path) -> Path:
-    """Five sessions of two speakers; what is active is loud and high."""
-    rng = np.random.default_rng(5)
-    for session in range(1, 6):
-        home = root / f"Session{session}"
-        dialog = f"Ses{session:02d}F_impro01"
-        turns, words = [], []
-        for sex in "FM":
-            for take in range(EACH):
-                level = list(LEVELS)[take % 3]
-                name = f"{dialog}_{sex}{take:03d}"
-                _sound(home / "sentences" / "wav" / dialog / f"{name}.wav", level, rng)
-                value = LEVELS[level]
-                means = f"[{6 - value:.4f}, {value:.4f}, {value:.4f}]"
-                turns.append(f"[{take}.0000 - {take}.6000]\t{name}\t{CODES[level]}\t{means}\n")
-                turns.append("C-E2:\tNeutral;\t()\nA-E3:\tval 3; act 2; dom  2;\t()\n\n")
-                words.append(f"{name} [00{take}.0000-00{take}.6000]: So it is.\n")
-        header = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
-        for part, text in (
-            ("EmoEvaluation", header + "".join(turns)),
-            ("transcriptions", "".join(words)),
-        ):
-            path = home / "dialog" / part / f"{dialog}.txt"
-            path.parent.mkdir(parents=True)
-            path.write_text(text, encoding="utf-8")
-    return root
-
-
-def _sound(path: Path, level: str, rng: np.random.Generator) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    time = np.arange(round(0.6 * RATE)) / RATE
-    pitch = {"low": 110, "mid": 190, "high": 320}[level] * rng.uniform(0.9, 1.1)
-    loud = {"low": 0.05, "mid": 0.15, "high": 0.4}[level]
-    sound = sum(np.sin(2 * np.pi * pitch * n * time) / n for n in range(1, 9))
-    sound = loud * sound / 2 + 0.005 * rng.standard_normal(len(time))
-    soundfile.write(path, sound.astype(np.float32), RATE, subtype="PCM_16")
 
 
 @pytest.fixture(scope="module")
@@ -79,17 +33,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert whole in text
         text = text.replace(whole, small)
     (folder / "recipes" / "aae-iemocap.toml").write_text(text, encoding="utf-8")
-    environment = {**os.environ, "VOICETONE_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
-    for words in (
-        "corpus prepare iemocap IEMOCAP_full_release --out iemocap.csv",
-        "train recipes/aae-iemocap.toml seeds=[0] jobs=1",
-    ):
-        done = subprocess.run(
-            [sys.executable, "-m", "voicetone", *words.split()],
-            cwd=folder, env=environment, capture_output=True, text=True, timeout=500,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        (folder / "printed.txt").write_text(done.stderr, encoding="utf-8")
+    run(folder, "corpus prepare iemocap IEMOCAP_full_release --out iemocap.csv")
+    run(folder, "train recipes/aae-iemocap.toml seeds=[0] jobs=1")
     return folder
 
 
