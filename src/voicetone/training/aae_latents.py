@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from voicetone.errors import DataError, MissingExtraError
 from voicetone.features.workers import ProgressLines
@@ -26,8 +27,10 @@ from voicetone.training.aae_trained import (
     open_run,
     summed,
 )
-from voicetone.training.replica_data import Scaling
+from voicetone.training.protocol import Fold
+from voicetone.training.replica_data import Rows, Scaling
 from voicetone.training.replica_fit import Examples, threads
+from voicetone.training.systems_trained import OpenedRun
 from voicetone.types import Floats
 
 SPLIT = "test"
@@ -67,9 +70,9 @@ def use_latents(
     """
     out = out or path / "latents"
     if figures:
-        _require_matplotlib()
+        require_matplotlib()
     run = open_run(path, fold=fold, seed=seed, data=data)
-    _require_ours(out)
+    require_ours(out)
     loaded = heard(run, jobs)
     with threads(jobs):
         collected = _Collected(run)
@@ -89,21 +92,32 @@ def use_latents(
     found = collected.told()
     swapped = {name: s.results() for name, s in collected.swaps.items()}
     if swapped:
-        _write(out / "swapped.json", _as_json(swapped))
-    _write(out / "latents.json", _as_json(found))
-    _write(out / "latents.md", markdown(found, swapped, [n for n in drawn if n.endswith(".png")]))
+        write_text(out / "swapped.json", as_json(swapped))
+    write_text(out / "latents.json", as_json(found))
+    write_text(
+        out / "latents.md", markdown(found, swapped, [n for n in drawn if n.endswith(".png")])
+    )
     return out
 
 
-def _require_matplotlib() -> None:
+def require_matplotlib() -> None:
+    """That figures can be drawn.
+
+    Raises:
+        MissingExtraError: they can't.
+    """
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise MissingExtraError("figures", "report") from error
 
 
-def _require_ours(out: Path) -> None:
-    """That nothing else is written over."""
+def require_ours(out: Path) -> None:
+    """That nothing else is written over.
+
+    Raises:
+        DataError: the folder holds something that `voicetone latents` has not made.
+    """
     used = out.exists() and (not out.is_dir() or any(out.iterdir()))
     if used and not (out / "latents.parquet").is_file():
         raise DataError(f"{out}: holds something else than latents; choose another --out")
@@ -156,68 +170,29 @@ class _Collected:
             "frames": config.frames,
             "exported": {"utterances": int(sum(len(c.test) for c in self.codes)), "split": SPLIT},
             "networks": [
-                {
-                    "fold": c.network.fold.name,
-                    "checkpoint": str(c.network.path.relative_to(run.path)),
-                    "trained_on": self._speakers(c.train),
-                    "validated_on": self._speakers(c.validation),
-                    "tested_on": self._speakers(c.test),
-                    "finished": has_predictions(run, c.network),
-                }
+                trained_facts(run, c.network.path, c.network.fold)
+                | {"finished": has_predictions(run, c.network)}
                 for c in self.codes
             ],
             "probes": self.probes.results(),
             "not_asked": self.without,
         }
 
-    def _speakers(self, rows: Any) -> list[str]:
-        names = {self.run.material.utterances[i].speaker for i in rows.tolist()}
-        return sorted(n for n in names if n is not None)
-
     def write(self, out: Path) -> None:
         """`latents.parquet`: one row per test utterance and network."""
-        try:
-            import pyarrow as pa
-            import pyarrow.parquet as pq
-        except ImportError as error:
-            raise MissingExtraError("Parquet", "data") from error
-        material, run = self.run.material, self.run
-        rows = np.concatenate([c.test for c in self.codes])
-        spoken = [material.utterances[i] for i in rows.tolist()]
-        columns: dict[str, Any] = {
-            "id": [u.id for u in spoken],
-            "fold": [c.network.fold.name for c in self.codes for _ in c.test],
-            "speaker": [u.speaker for u in spoken],
-            "corpus": [u.corpus for u in spoken],
-            "label": [material.labels[material.truth[i]] for i in rows.tolist()],
-            "sex": [u.sex for u in spoken],
-            "age": pa.array([u.age for u in spoken], pa.float32()),
-            "sentence": [u.sentence or u.transcript for u in spoken],
-            "split": [SPLIT] * len(spoken),
-        }
-        for text in ("speaker", "sex", "sentence"):
-            columns[text] = pa.array(columns[text], pa.string())
+        run = self.run
+        values: dict[str, Any] = {}
         for place, target in enumerate(run.targets):
             whole = np.concatenate([c.ys[place][c.test] for c in self.codes])
             before = f"{target}_" if len(run.targets) > 1 else ""
             for index, label in enumerate(run.networks[0].checkpoint.labels[place]):
-                columns[f"y_{before}{label}"] = whole[:, index]
+                values[f"y_{before}{label}"] = whole[:, index]
         zs = [c.z[c.test] for c in self.codes if c.z is not None]
         if zs:
             z = np.concatenate(zs)
-            columns |= {f"z_{i:03d}": z[:, i] for i in range(z.shape[1])}
-        facts = {
-            "run": run.name,
-            "recipe": run.folder.recipe_hash,
-            "folds": run.folder.table.hash,
-            "seed": str(run.seed),
-            "split": "held-out speakers of each fold, by that fold's network; axes of y and z are "
-            "a network's own",
-        }
-        table = pa.table(columns).replace_schema_metadata(facts)
-        unfinished = out / f".{uuid.uuid4().hex}"
-        pq.write_table(table, unfinished, compression="zstd")
-        unfinished.replace(out / "latents.parquet")
+            values |= {f"z_{i:03d}": z[:, i] for i in range(z.shape[1])}
+        tested = [(c.network.fold.name, c.test) for c in self.codes]
+        write_rows(out, run, tested, values, "axes of y and z are a network's own")
 
     def draw(self, out: Path) -> list[str]:
         """z of the first network; names of the files."""
@@ -236,7 +211,80 @@ class _Collected:
         return [p.name for p in draw_codes(codes.z, columns, known, out, title)]
 
 
-def _as_json(found: Any) -> str:
+def trained_facts(run: OpenedRun[Any, Any, Any], path: Path, fold: Fold) -> dict[str, Any]:
+    """What `latents.json` says of one network: its fold, its weights and its speakers."""
+    utterances, rows = run.material.utterances, run.material.rows
+
+    def speakers(ids: Sequence[str]) -> list[str]:
+        names = {utterances[i].speaker for i in rows(ids).tolist()}
+        return sorted(n for n in names if n is not None)
+
+    return {
+        "fold": fold.name,
+        "checkpoint": str(path.relative_to(run.path)),
+        "trained_on": speakers(fold.train),
+        "validated_on": speakers(fold.validation),
+        "tested_on": speakers(fold.test),
+    }
+
+
+def write_rows(
+    out: Path,
+    run: OpenedRun[Any, Any, Any],
+    tested: Sequence[tuple[str, Rows]],
+    values: Mapping[str, NDArray[Any]],
+    axes: str,
+) -> None:
+    """Write `latents.parquet`: one row per test utterance and network.
+
+    Args:
+        out: the folder.
+        run: whose utterances.
+        tested: name of each fold, and the places of its test utterances.
+        values: columns after those of the utterances, over all of `tested`; NaN is null.
+        axes: whether they can be compared over networks, in words.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise MissingExtraError("Parquet", "data") from error
+    material = run.material
+    rows = np.concatenate([test for _, test in tested])
+    spoken = [material.utterances[i] for i in rows.tolist()]
+    columns: dict[str, Any] = {
+        "id": [u.id for u in spoken],
+        "fold": [name for name, test in tested for _ in test],
+        "speaker": [u.speaker for u in spoken],
+        "corpus": [u.corpus for u in spoken],
+        "label": [material.labels[material.truth[i]] for i in rows.tolist()],
+        "sex": [u.sex for u in spoken],
+        "age": pa.array([u.age for u in spoken], pa.float32()),
+        "sentence": [u.sentence or u.transcript for u in spoken],
+        "split": [SPLIT] * len(spoken),
+    }
+    for text in ("speaker", "sex", "sentence"):
+        columns[text] = pa.array(columns[text], pa.string())
+    columns |= {name: pa.array(each, from_pandas=True) for name, each in values.items()}
+    facts = {
+        "run": run.name,
+        "recipe": run.folder.recipe_hash,
+        "folds": run.folder.table.hash,
+        "seed": str(run.seed),
+        "split": f"held-out speakers of each fold, by that fold's network; {axes}",
+    }
+    table = pa.table(columns).replace_schema_metadata(facts)
+    unfinished = out / f".{uuid.uuid4().hex}"
+    pq.write_table(table, unfinished, compression="zstd")
+    unfinished.replace(out / "latents.parquet")
+
+
+def as_json(found: Any) -> str:
+    """With five places after the point; what is no number is null."""
+
     def rounded(value: Any) -> Any:
         if isinstance(value, float):
             return round(value, 5) if np.isfinite(value) else None
@@ -247,7 +295,8 @@ def _as_json(found: Any) -> str:
     return json.dumps(rounded(found), indent=1, ensure_ascii=False) + "\n"
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a file, whole or not at all."""
     unfinished = path.with_name(f".{uuid.uuid4().hex}")
     unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(path)

@@ -106,6 +106,7 @@ def draw_plane(
     names: Sequence[str],
     folder: Path,
     title: str,
+    name: str = "plane",
 ) -> list[Path]:
     """Draw codes beside as many samples of their mixture, in its first two dimensions.
 
@@ -118,14 +119,15 @@ def draw_plane(
         known: codes of speakers who trained the network `[n]`; the others are ringed.
         mixture: what the codes are to match.
         names: of its components `[classes]`.
-        folder: where `plane.png` and `plane.pdf` go.
+        folder: where the files go.
         title: which network.
+        name: of the files, PNG and PDF.
 
     Raises:
         DataError: shapes that don't fit, codes that are not finite.
         MissingExtraError: matplotlib is not installed.
     """
-    of = {name: place for place, name in enumerate(names)}
+    of = {label: place for place, label in enumerate(names)}
     truth = np.array([of.get(label, -1) for label in labels], dtype=np.int64)
     _require(codes, truth, known, mixture, names)
     rng = np.random.default_rng([_SEED, 1])
@@ -141,7 +143,7 @@ def draw_plane(
         figure.suptitle("; ".join([title, *_caption(known)]), fontsize=8)
 
     size = (2 * _PANEL, plane.height(1, 9))
-    return draw_figure(size, paint, folder, "plane")
+    return draw_figure(size, paint, folder, name)
 
 
 def animate(

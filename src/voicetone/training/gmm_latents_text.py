@@ -1,0 +1,192 @@
+"""`latents.md` of codes on a mixture: plain sentences and tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+_KINDS = ("codes", "features")
+_HALF = 0.5  # of a class's training utterances: with fewer, its component was not reached
+_MOST = 12  # speakers that a cell lists
+
+
+def markdown(found: Mapping[str, Any], figures: Sequence[str]) -> str:
+    """The page.
+
+    Args:
+        found: what `latents.json` holds.
+        figures: names of the pictures beside the page.
+    """
+    lines = [f"# Latents of {found['run']}", "", *_about(found), ""]
+    lines += ["## Do strangers' codes follow the mixture?", "", *_match(found), ""]
+    lines += ["## What the codes know", "", *_probes(found), ""]
+    if figures:
+        lines += ["## Figures", "", *(f"![{name}]({name})" for name in figures), ""]
+    return "\n".join(lines)
+
+
+def _about(found: Mapping[str, Any]) -> Iterator[str]:
+    networks, folds = found["networks"], found["folds"]
+    of = "all folds" if len(networks) == folds else f"{len(networks)} of {folds} folds"
+    yield (
+        f"{found['utterances']} utterances; {found['label']}; {found['protocol']}. Networks of "
+        f"seed {found['seed']}, {of}."
+    )
+    yield ""
+    broken = [net["fold"] for net in networks if not net["finished"]]
+    if broken:
+        yield (
+            f"**Not finished: {len(broken)} of {len(networks)} networks (fold {', '.join(broken)}) "
+            "have no predictions. Their training diverged, and these are the weights from before "
+            "that, or the predictions were removed.**"
+        )
+        yield ""
+    sizes = found["sizes"]
+    several = len(sizes) > 1
+    yield (
+        f"`latents.parquet` has {found['exported']['utterances']} test utterances, each encoded by "
+        "the network of the fold that tests its speaker, whom that network has not met: the code "
+        f"({' or '.join(map(str, sizes))} dimensions, `code_0` on) and the probability of each "
+        "component (`p_LABEL`). "
+        + (
+            "Each fold has chosen its size: compare codes of one size only."
+            if several
+            else "A component is in the same place in every network, so codes can be compared "
+            "over folds."
+        )
+    )
+    yield ""
+    yield "| fold | trained on | validated on | tested on |"
+    yield "|---|---|---|---|"
+    for net in networks:
+        parts = [_listed(net[key]) for key in ("trained_on", "validated_on", "tested_on")]
+        yield f"| {net['fold']} | {' | '.join(parts)} |"
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = [name.rsplit("/", 1)[-1] for name in names[:_MOST]]
+    more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
+    return ", ".join(shown) + more if names else "–"
+
+
+def _match(found: Mapping[str, Any]) -> Iterator[str]:
+    matches = found["match"]
+    if matches is None:
+        yield (
+            "Not known: the run has no match in its `metrics.json`. It stopped before its end, or "
+            "its folds chose codes of different sizes."
+        )
+    else:
+        yield f"- The codes as they are: {_verdict(matches['codes'])}"
+        yield f"- Stretched on validation speakers: {_verdict(matches['stretched'])}"
+        yield ""
+        used = "as they are" if found["classifiers_use"] == "codes" else "stretched"
+        yield (
+            "Compared are the test utterances of all folds, per seed, with as many samples of "
+            "each class's component; the AUC is that of a classifier that is to tell the two "
+            f"apart. The run's own classifiers use the codes {used}."
+        )
+    yield from _empty(found)
+    likely = found["likeliest_component"]
+    yield ""
+    yield (
+        f"Of the exported codes, as they are, the likeliest component is that of the class with a "
+        f"UAR of {100 * likely['uar']:.1f} % (chance {100 / len(likely['components']):.1f} %)."
+    )
+    yield ""
+    yield "| component | test utterances | AUC | said | AUC stretched | said | recall |"
+    yield "|---|--:|--:|---|--:|---|--:|"
+    for label, row in likely["components"].items():
+        cells = [
+            cell for kind in ("codes", "stretched") for cell in _component(matches, kind, label)
+        ]
+        recall = "–" if row["recall"] is None else f"{100 * row['recall']:.1f} %"
+        yield f"| {label} | {row['utterances']} | {' | '.join(cells)} | {recall} |"
+
+
+def _empty(found: Mapping[str, Any]) -> Iterator[str]:
+    """Networks that put a class elsewhere even where it was heard in training."""
+    for net in found["networks"]:
+        missed = {k: v for k, v in net["reached"].items() if v is not None and v < _HALF}
+        if missed:
+            told = ", ".join(f"{label} ({100 * share:.0f} %)" for label, share in missed.items())
+            yield ""
+            yield (
+                f"**Fold {net['fold']}: not even the training speakers' codes lie in their own "
+                f"components: {told}. Samples of these components are not what they are called.**"
+            )
+
+
+def _component(matches: Mapping[str, Any] | None, kind: str, label: str) -> tuple[str, str]:
+    """AUC of one component, and what that means."""
+    if matches is None:
+        return "–", "–"
+    auc = matches[kind]["components"].get(label)
+    if _unknown(auc):
+        return "–", "too few to tell"
+    return f"{auc:.3f}", "**fails**" if auc > matches[kind]["limit"] else "follows"
+
+
+def _verdict(match: Mapping[str, Any]) -> str:
+    auc, limit = match["auc"], match["limit"]
+    if _unknown(auc):
+        return "there are too few of them to tell."
+    said = "**they fail to follow the mixture.**" if match["fails"] else "they follow the mixture."
+    return (
+        f"{said} They can be told from its samples with an AUC of {auc:.2f} (0.5: not at all; more "
+        f"than {limit:.2f} is a failure); their mean distance from the middle is "
+        f"{match['mean_distance']:.2f}, that of samples {match['prior_distance']:.2f}."
+    )
+
+
+def _unknown(auc: float | None) -> bool:
+    return auc is None or math.isnan(auc)
+
+
+def _probes(found: Mapping[str, Any]) -> Iterator[str]:
+    yield (
+        "A linear probe (logistic regression on standardised values, classes weighted alike) is "
+        "trained and tested on what one network makes of all utterances, those of the speakers it "
+        "was trained on included, whose codes are surer. *UAR* is in per cent, the mean over "
+        "networks with their SD; *strangers*: over the utterances of each network's test speakers "
+        "alone; *shuffled*: the same probe on shuffled labels, and the SD over networks; what is "
+        "one per speaker, such as sex, is shuffled over the speakers. *Features* are what the "
+        "network hears, normalised as it hears them."
+    )
+    yield ""
+    yield "| asked | of | UAR | strangers | shuffled | chance |"
+    yield "|---|---|--:|--:|--:|--:|"
+    for probe in found["probes"]:
+        for kind in _KINDS:
+            entry = probe["from"][kind]
+            held = entry["held_out_uar"]
+            cells = [
+                probe["question"],
+                kind,
+                _spread(entry["uar"]),
+                "–" if held is None else f"{100 * held:.1f}",
+                _spread(entry["shuffled"]),
+                f"{100 * probe['chance']:.1f}",
+            ]
+            yield f"| {' | '.join(cells)} |"
+    yield ""
+    for probe in found["probes"]:
+        note = f"; {probe['note']}" if probe["note"] else ""
+        yield (
+            f"- {probe['question']}: {probe['utterances']} utterances, {probe['splits']} splits, "
+            f"tested on {_tested(probe['tested_on'])}{note}."
+        )
+    for sentence in found["not_asked"]:
+        yield f"- {sentence[0].upper()}{sentence[1:]}."
+
+
+def _tested(words: str) -> str:
+    if words == "others":
+        return "other utterances of the same speakers"
+    return f"{words} than the probe was trained on"
+
+
+def _spread(score: Mapping[str, Any]) -> str:
+    spread = "" if score["sd"] is None else f" ± {100 * score['sd']:.1f}"
+    return f"{100 * score['mean']:.1f}{spread}"
