@@ -6,12 +6,19 @@ import numpy as np
 
 from voicetone.types import Waveform
 
+QUIETEST, LOUDEST = -15.0, 10.0  # dB
+
 
 def gain(
-    wave: Waveform, rng: np.random.Generator, low: float = -15.0, high: float = 10.0
+    wave: Waveform, rng: np.random.Generator, low: float = QUIETEST, high: float = LOUDEST
 ) -> Waveform:
     """The audio louder by `low`–`high` dB, clipped at full scale."""
-    return louder(wave, rng.uniform(low, high))
+    return louder(wave, drawn_gain(rng, low, high))
+
+
+def drawn_gain(rng: np.random.Generator, low: float = QUIETEST, high: float = LOUDEST) -> float:
+    """A change of level in dB."""
+    return rng.uniform(low, high)
 
 
 def louder(wave: Waveform, decibels: float) -> Waveform:

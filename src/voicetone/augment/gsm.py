@@ -6,21 +6,15 @@ import io
 
 import numpy as np
 
+from voicetone.augment.narrow import NARROW_RATE, narrowed
 from voicetone.types import Floats, Waveform
 
-_RATE = 8000
 _BLOCK = 320  # samples; what libsndfile packs together in a WAV file
 
 
 def through_gsm(wave: Waveform) -> Waveform:
     """The audio encoded and decoded by GSM 06.10, each channel for itself, and back at its rate."""
-    narrow = wave.resample(_RATE).samples
-    coded = Waveform(np.stack([_coded(row) for row in narrow]), _RATE)
-    wide = coded.resample(wave.sample_rate).samples
-    out = np.zeros_like(wave.samples)
-    length = min(wide.shape[1], out.shape[1])
-    out[:, :length] = wide[:, :length]
-    return Waveform(out, wave.sample_rate)
+    return narrowed(wave, lambda narrow: np.stack([_coded(row) for row in narrow]))
 
 
 def _coded(samples: Floats) -> Floats:
@@ -30,7 +24,7 @@ def _coded(samples: Floats) -> Floats:
     if not len(padded):
         return samples
     file = io.BytesIO()
-    soundfile.write(file, padded, _RATE, format="WAV", subtype="GSM610")
+    soundfile.write(file, padded, NARROW_RATE, format="WAV", subtype="GSM610")
     file.seek(0)
     decoded, _ = soundfile.read(file, dtype="float32")
     out = np.zeros_like(samples)

@@ -3,24 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from voicetone.types import Floats, Waveform
+
+LOUDEST, QUIETEST = 0.0, 15.0  # dB of signal-to-noise ratio
+
+
+class DrawnNoise(NamedTuple):
+    """Which of the noises, its samples `[n]` from where they begin, and the ratio in dB."""
+
+    place: int
+    sound: Floats
+    snr: float
 
 
 def noise(
     wave: Waveform,
     rng: np.random.Generator,
     noises: Sequence[Floats],
-    snr_low: float = 0.0,
-    snr_high: float = 15.0,
+    snr_low: float = LOUDEST,
+    snr_high: float = QUIETEST,
 ) -> Waveform:
     """A noise drawn from `noises` (each `[n]`, same rate) added at `snr_low`–`snr_high` dB."""
-    sound = noises[int(rng.integers(len(noises)))]
-    return mixed(
-        wave, np.roll(sound, int(rng.integers(len(sound)))), rng.uniform(snr_low, snr_high)
-    )
+    drawn = drawn_noise(rng, noises, snr_low, snr_high)
+    return mixed(wave, drawn.sound, drawn.snr)
+
+
+def drawn_noise(
+    rng: np.random.Generator,
+    noises: Sequence[Floats],
+    snr_low: float = LOUDEST,
+    snr_high: float = QUIETEST,
+) -> DrawnNoise:
+    """One of the noises, from a drawn place on, at a drawn ratio."""
+    place = int(rng.integers(len(noises)))
+    sound = noises[place]
+    sound = np.roll(sound, int(rng.integers(len(sound))))
+    return DrawnNoise(place, sound, rng.uniform(snr_low, snr_high))
 
 
 def mixed(wave: Waveform, sound: Floats, snr: float) -> Waveform:

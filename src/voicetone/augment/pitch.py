@@ -7,14 +7,24 @@ import numpy as np
 from voicetone.augment.speed import at_rate
 from voicetone.types import Floats, Waveform
 
+SEMITONES = 2.0
 _FRAME = 0.04  # s
 _SEARCH = 0.008  # s
 
 
-def pitch(wave: Waveform, rng: np.random.Generator, semitones: float = 2.0) -> Waveform:
+def pitch(wave: Waveform, rng: np.random.Generator, semitones: float = SEMITONES) -> Waveform:
     """The audio shifted by up to ±`semitones`, as long as before."""
-    shift = 2.0 ** (rng.uniform(-semitones, semitones) / 12.0)
-    faster = at_rate(wave, shift)
+    return shifted(wave, drawn_shift(rng, semitones))
+
+
+def drawn_shift(rng: np.random.Generator, semitones: float = SEMITONES) -> float:
+    """A shift of up to ±`semitones`, in semitones."""
+    return rng.uniform(-semitones, semitones)
+
+
+def shifted(wave: Waveform, semitones: float) -> Waveform:
+    """The audio higher by so many semitones, as long as before."""
+    faster = at_rate(wave, 2.0 ** (semitones / 12.0))
     rows = [stretch(row, wave.samples.shape[1], wave.sample_rate) for row in faster.samples]
     return Waveform(np.stack(rows), wave.sample_rate)
 

@@ -8,12 +8,17 @@ import numpy as np
 
 from voicetone.types import Waveform
 
+RATES = (0.95, 1.0, 1.05)
 
-def speed(
-    wave: Waveform, rng: np.random.Generator, rates: Sequence[float] = (0.95, 1.0, 1.05)
-) -> Waveform:
+
+def speed(wave: Waveform, rng: np.random.Generator, rates: Sequence[float] = RATES) -> Waveform:
     """The audio played at a rate drawn from `rates` (1.05 is 5 % faster)."""
-    return at_rate(wave, float(rng.choice(np.asarray(rates))))
+    return at_rate(wave, drawn_rate(rng, rates))
+
+
+def drawn_rate(rng: np.random.Generator, rates: Sequence[float] = RATES) -> float:
+    """One of `rates`."""
+    return float(rng.choice(np.asarray(rates)))
 
 
 def at_rate(wave: Waveform, rate: float) -> Waveform:

@@ -18,6 +18,7 @@ from voicetone.evaluation.metrics import uar
 from voicetone.models.cnn import Cnn, CnnConfig
 from voicetone.models.lstm import Lstm, LstmConfig
 from voicetone.models.mlp import Mlp, MlpConfig
+from voicetone.training.balance import class_weights
 from voicetone.training.classifier_recipe import NetworkChoice
 from voicetone.training.device import device_of_choice
 from voicetone.types import Floats
@@ -78,7 +79,9 @@ def fit(
     values, truth = train
     net = network(choice, int(values[0].shape[-1]), classes).to(device)
     optimiser = torch.optim.NAdam(net.parameters(), lr=float(choice.rate))  # type: ignore[arg-type]
-    weight = _weights(truth, classes).to(device) if choice.balanced else None
+    weight = None
+    if choice.balanced:
+        weight = torch.from_numpy(class_weights(truth, classes)).to(device)
     best, best_score, best_epoch = net.state_dict(), (-1.0, 0.0), choice.epochs
     for epoch in range(1, choice.epochs + 1):
         net.train()
@@ -130,10 +133,3 @@ def batch_of(values: Sequence[Floats]) -> tuple[Tensor, Tensor]:
     for row, value in zip(batch, values, strict=True):
         row[: len(value)] = value
     return torch.from_numpy(batch), torch.tensor(lengths)
-
-
-def _weights(truth: NDArray[np.int64], classes: int) -> Tensor:
-    """Inverse to frequency, mean one over the examples `[classes]`."""
-    counts = np.bincount(truth, minlength=classes)
-    weights = np.where(counts > 0, len(truth) / np.maximum(counts, 1) / (counts > 0).sum(), 0.0)
-    return torch.from_numpy(weights.astype(np.float32))

@@ -14,6 +14,7 @@ from voicetone.augment.masking import masked
 from voicetone.augment.transpose import transposed
 from voicetone.features.spectral import SpectralConfig
 from voicetone.models.tone import ToneTargets
+from voicetone.training.balance import inverse_frequency
 from voicetone.training.tone_data import ClipStore
 from voicetone.training.tone_recipe import ToneRecipe
 from voicetone.types import SENTIMENTS, Floats, Utterance
@@ -47,22 +48,6 @@ def labels_of(utterances: Sequence[Utterance], emotions: tuple[str, ...]) -> Lab
         allowed[np.ix_(corpus == name, seen)] = 1.0
     speaker = np.array([str(u.speaker) for u in utterances])
     return Labels(emotion, sentiment, speaker, corpus, allowed, emotions)
-
-
-def inverse_frequency(labels: NDArray[np.int64], corpus: NDArray[np.str_]) -> Floats:
-    """Weight per clip `[n]`, inverse to its class's frequency in its own corpus, mean one over
-    the labelled clips of each corpus; 0 for clips without a label.
-
-    Frequencies over all corpora would tell a class's corpus from its weight: one that a single
-    corpus labels would weigh several times what its rivals there do.
-    """
-    weights = np.zeros(len(labels), dtype=np.float32)
-    for name in np.unique(corpus):
-        known = (corpus == name) & (labels >= 0)
-        classes, counts = np.unique(labels[known], return_counts=True)
-        for k, count in zip(classes, counts, strict=True):
-            weights[known & (labels == k)] = known.sum() / (len(classes) * count)
-    return weights
 
 
 class Batches:
