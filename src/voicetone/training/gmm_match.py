@@ -210,6 +210,24 @@ def stretch(codes: Doubles, reference: Doubles, truth: Integers, mixture: Mixtur
     return np.asarray(codes * factor[:, None], dtype=np.float64)
 
 
+def reached(codes: Doubles, truth: Integers, mixture: Mixture, weights: Doubles) -> Doubles:
+    """Share of each class's codes whose likeliest component is its own `[classes]`.
+
+    Of training codes this should be near 1. A network that has left a component empty goes unseen
+    among others: its samples of that component are not of the class.
+
+    Args:
+        codes: `[n, size]`.
+        truth: places of their classes `[n]`; NaN is told of a class without codes.
+        mixture: what the codes should follow.
+        weights: of the components `[classes]`.
+    """
+    own = mixture.posterior(codes, weights).argmax(1) == truth
+    count = np.bincount(truth, minlength=mixture.classes).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        return np.bincount(truth, own, minlength=mixture.classes) / count
+
+
 def cautions(match: Match) -> list[str]:
     """A sentence if the codes don't follow their mixture, or if there are too few to tell."""
     if math.isnan(match.auc):

@@ -4,35 +4,31 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from voicetone.errors import DataError
-from voicetone.evaluation.table import read_predictions
 from voicetone.features.workers import ProgressLines
+from voicetone.training.gmm_checks import require, weights_path
 from voicetone.training.gmm_codes import Made, made_up, read_out, reference_codes, wanted
+from voicetone.training.gmm_convergence import convergence
 from voicetone.training.gmm_fit import Coded, fit_codes
-from voicetone.training.gmm_match import Match, cautions, match, stretch
+from voicetone.training.gmm_match import reached, stretch
 from voicetone.training.gmm_recipe import CodesRecipe, CodeSystem
-from voicetone.training.protocol import read_folds
 from voicetone.training.replica_checkpoint import read_codes_checkpoint, write_checkpoint
 from voicetone.training.replica_data import Job, Scaling, batch
 from voicetone.training.replica_fit import threads
 from voicetone.training.runs import RunFolder
 from voicetone.training.systems_data import Sources
 from voicetone.training.systems_recipe import SystemsRecipe
-from voicetone.training.systems_run import Work, last_epochs, refuse_diverged, run_systems
+from voicetone.training.systems_run import Work, refuse_diverged, run_systems
 from voicetone.types import Floats
 
 Progress = Callable[[int, int], None]
-FEWEST = 10
-"""Training utterances of a class: a component can't be matched with fewer."""
 
 
 def run_codes(recipe: CodesRecipe) -> Path:
@@ -78,51 +74,6 @@ class _Method:
     def baseline(self, recipe: CodesRecipe, system: CodeSystem) -> CodeSystem | None:
         """See `baseline_of`."""
         return baseline_of(recipe, system)
-
-
-def require(recipe: CodesRecipe, found: Sources, system: CodeSystem) -> None:
-    """Check a system against its data, see `_Method.require`."""
-    material = found.main
-    if system.features.frames:
-        raise DataError(f"{system.name}: codes are of whole utterances; take frames = 0")
-    if any(not len(fold.validation) for fold in material.table.folds):
-        raise DataError(
-            f"{system.name}: nobody validates in this protocol, and the classifier on codes is "
-            "chosen on validation speakers: give validation speakers"
-        )
-    if system.codes == "gmm-aae":
-        for size in system.sizes:
-            system.config(1, len(material.labels), size).mixture.require_room()
-    if system.codes in ("gmm-aae", "lda"):
-        for fold in material.table.folds:
-            count = Counter(material.truth[material.rows(fold.train)].tolist())
-            place, least = min(count.items(), key=lambda item: item[1])
-            if least * system.labelled < FEWEST:
-                raise DataError(
-                    f"fold {fold.name}: {least} training utterances of "
-                    f"{material.labels[place]}, of whose labels {system.labelled:g} are used: "
-                    f"fewer than {FEWEST} can't be matched with a component; leave the class out "
-                    "with labels = [...], or raise labelled"
-                )
-    if system.synthetic is not None:
-        _require_maker(recipe, system)
-    if system.weights:
-        _require_strangers(recipe, found, system)
-
-
-def _require_maker(recipe: CodesRecipe, system: CodeSystem) -> None:
-    assert system.synthetic is not None
-    before = recipe.systems[: recipe.systems.index(system)]
-    maker = next((s for s in before if s.name == system.synthetic.of), None)
-    if maker is None or maker.codes != "gmm-aae" or maker.features != system.features:
-        raise DataError(
-            f"{system.name}: synthetic.of = {system.synthetic.of!r} has to be an earlier system "
-            'with codes = "gmm-aae" and the same features'
-        )
-    if system.codes != "raw":
-        raise DataError(
-            f'{system.name}: synthetic samples are features: take codes = "raw" with them'
-        )
 
 
 def baseline_of(recipe: CodesRecipe, system: CodeSystem) -> CodeSystem | None:
@@ -184,7 +135,7 @@ def _train_references(work: Work) -> None:
 
 def _codes_of_others(work: Work, job: Job, x: Floats) -> dict[int, Floats]:
     """Codes `[n, size]` by the network of another run, and what is told of them."""
-    net = read_codes_checkpoint(_weights_path(work.system, job.seed)).net
+    net = read_codes_checkpoint(weights_path(work.system, job.seed)).net
     with torch.no_grad():
         codes = net.encode(torch.from_numpy(x)[None])[0].numpy()
     mixture = net.config.mixture
@@ -195,51 +146,6 @@ def _codes_of_others(work: Work, job: Job, x: Floats) -> dict[int, Floats]:
     told = {name: values[job.test] for name, values in arrays.items()}
     _write(work, job, "codes", told | {"truth": _truth(work, job.test)})
     return {mixture.size: stretched if work.system.stretch else codes}
-
-
-def _weights_path(system: CodeSystem, seed: int) -> Path:
-    """Weights of the one fold of another run.
-
-    Raises:
-        DataError: none of this seed, or of several folds.
-    """
-    found = sorted((Path(system.weights) / "checkpoints").glob(f"*-{seed}.safetensors"))
-    if len(found) != 1:
-        raise DataError(
-            f"{system.weights}: {len(found)} networks of seed {seed}; weights names "
-            'OUT/TARGET/SYSTEM of a run with one fold and checkpoints = "all"; train it first'
-        )
-    return found[0]
-
-
-def _require_strangers(recipe: CodesRecipe, found: Sources, system: CodeSystem) -> None:
-    """That the network of another run fits, and was trained on nobody who is heard here.
-
-    Raises:
-        DataError: it doesn't, or it was.
-    """
-    if system.codes != "gmm-aae":
-        raise DataError(f'{system.name}: weights make codes of codes = "gmm-aae" only')
-    learnt = {
-        key
-        for fold in read_folds(Path(system.weights) / "folds.json").folds
-        for key in (*fold.train, *fold.validation)
-    }
-    known = [u.id for u in found.main.utterances if u.id in learnt]
-    if known:
-        raise DataError(
-            f"{system.name}: the network of {system.weights} has learnt from {known[0]}, who is "
-            "tested in some fold; take weights of other corpora"
-        )
-    for seed in recipe.seeds:
-        checkpoint = read_codes_checkpoint(_weights_path(system, seed))
-        if checkpoint.labels != (found.main.labels,) or checkpoint.features != system.features:
-            raise DataError(
-                f"{system.weights}: a network for {', '.join(checkpoint.labels[0])} on "
-                f"{checkpoint.features.name}, {checkpoint.features.normalise}; {system.name} has "
-                f"{', '.join(found.main.labels)} on {system.features.name}, "
-                f"{system.features.normalise}: choose the same"
-            )
 
 
 def _heard(work: Work, scaling: Scaling) -> Floats:
@@ -295,13 +201,11 @@ def _keep(work: Work, job: Job, found: dict[int, Coded]) -> None:
     used = stretched if system.stretch and adversarial else codes
     outcome, size = _outcome(work, job, used, None)
     one = found[size]
-    _write(
-        work,
-        job,
-        "codes",
-        {"codes": codes[size][job.test], "truth": _truth(work, job.test)}
-        | ({"stretched": stretched[size][job.test]} if adversarial else {}),
-    )
+    arrays = {"codes": codes[size][job.test], "truth": _truth(work, job.test)}
+    if adversarial:
+        arrays["stretched"] = stretched[size][job.test]
+        arrays["reached"] = _reached(work, job, size, codes[size])
+    _write(work, job, "codes", arrays)
     if one.snapshots and job.seed == work.recipe.seeds[0]:
         part = np.zeros(len(one.codes), dtype=np.int8)
         part[job.validation], part[job.test] = 1, 2
@@ -323,6 +227,15 @@ def _keep(work: Work, job: Job, found: dict[int, Coded]) -> None:
         _checkpoint(work, job, size, one)
     work.write_curves(job, one)
     _predict(work, job, outcome)
+
+
+def _reached(work: Work, job: Job, size: int, codes: Floats) -> Any:
+    """Of each class's training utterances, the share in its own component."""
+    classes = work.data.classes[0]
+    mixture = work.system.config(1, classes, size).mixture
+    truth = _truth(work, job.labelled)
+    weights = np.bincount(truth, minlength=classes) / len(truth)
+    return reached(codes[job.labelled].astype(np.float64), truth, mixture, weights)
 
 
 def _truth(work: Work, rows: Any) -> Any:
@@ -374,68 +287,3 @@ def _predict(work: Work, job: Job, outcome: Any) -> None:
         job.test, outcome.scores, name, job.seed, meta, probabilities=outcome.probabilities
     )
     work.folders[0].keep(name, job.seed, table)
-
-
-def convergence(recipe: SystemsRecipe, system: CodeSystem, folder: RunFolder) -> dict[str, Any]:
-    """Where the losses ended; and of a mixture, whether codes of strangers match it.
-
-    The test utterances of all folds are pooled, each coded by the network that has not met its
-    speaker; one match per seed, of which the mean is told.
-    """
-    mean = {k: round(float(np.mean(v)), 4) for k, v in last_epochs(folder, recipe.seeds).items()}
-    told: dict[str, Any] = {"last_epoch": mean, "cautions": []}
-    if system.codes != "gmm-aae":
-        return told
-    for kind in ("codes", "stretched"):
-        found = list(_matches(recipe, system, folder, kind))
-        if found:
-            told[f"match_{kind}"] = _verdict(found)
-    used = told.get("match_stretched" if system.stretch else "match_codes")
-    if used is not None:
-        told["cautions"] = used["cautions"]
-    told["facts"] = {
-        name: match_words(told[kind])
-        for kind, name in (
-            ("match_codes", "match of strangers' codes with the mixture"),
-            ("match_stretched", "the same, stretched on validation speakers"),
-        )
-        if kind in told
-    }
-    return told
-
-
-def match_words(found: Mapping[str, Any]) -> str:
-    """AUC of telling codes from samples: all together, and of each component."""
-    each = ", ".join(f"{label} {auc:.2f}" for label, auc in found["components"].items())
-    result = "failed" if found["fails"] else "held"
-    return f"AUC {found['auc']:.2f}, limit {found['limit']:.2f}: {result} (components: {each})"
-
-
-def _verdict(found: Sequence[Match]) -> dict[str, Any]:
-    """The mean over seeds, and what is to be said of it."""
-    mean = Match(
-        float(np.mean([m.auc for m in found])),
-        {k: float(np.nanmean([m.components[k] for m in found])) for k in found[0].components},
-        float(np.mean([m.mean_distance for m in found])),
-        float(np.mean([m.prior_distance for m in found])),
-    )
-    return {**asdict(mean), "fails": mean.fails, "cautions": cautions(mean)}
-
-
-def _matches(
-    recipe: SystemsRecipe, system: CodeSystem, folder: RunFolder, kind: str
-) -> Iterator[Match]:
-    """One per seed; none where codes are gone, or of another size in another fold."""
-    for seed in recipe.seeds:
-        names = [fold.name for fold in folder.table.folds]
-        paths = [folder.part("codes", name, seed, "npz") for name in names]
-        if not all(path.exists() for path in paths):
-            return
-        parts = [np.load(path, allow_pickle=False) for path in paths]
-        if len({p[kind].shape[1] for p in parts}) > 1:
-            return
-        codes = np.concatenate([p[kind] for p in parts]).astype(np.float64)
-        truth = np.concatenate([p["truth"] for p in parts])
-        labels = read_predictions(folder.predictions_path(names[0], seed)).labels
-        mixture = system.config(1, len(labels), codes.shape[1]).mixture
-        yield match(codes, truth, labels, mixture, seed)

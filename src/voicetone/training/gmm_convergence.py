@@ -1,0 +1,110 @@
+"""Where the training of codes on a mixture ended, and whether codes of strangers match it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from voicetone.evaluation.table import read_predictions
+from voicetone.training.gmm_match import Match, cautions, match
+from voicetone.training.gmm_recipe import CodeSystem
+from voicetone.training.runs import RunFolder
+from voicetone.training.systems_recipe import SystemsRecipe
+from voicetone.training.systems_run import last_epochs
+
+_REACHED = 0.5  # of a class's training utterances in its own component
+
+
+def convergence(recipe: SystemsRecipe, system: CodeSystem, folder: RunFolder) -> dict[str, Any]:
+    """Where the losses ended; and of a mixture, whether codes of strangers match it.
+
+    The test utterances of all folds are pooled, each coded by the network that has not met its
+    speaker; one match per seed, of which the mean is told.
+    """
+    mean = {k: round(float(np.mean(v)), 4) for k, v in last_epochs(folder, recipe.seeds).items()}
+    told: dict[str, Any] = {"last_epoch": mean, "cautions": []}
+    if system.codes != "gmm-aae":
+        return told
+    for kind in ("codes", "stretched"):
+        found = list(_matches(recipe, system, folder, kind))
+        if found:
+            told[f"match_{kind}"] = _verdict(found)
+    used = told.get("match_stretched" if system.stretch else "match_codes")
+    if used is not None:
+        told["cautions"] = used["cautions"]
+    empty = _empty(recipe, folder)
+    told["not_reached"] = empty
+    told["cautions"] = [
+        *told["cautions"],
+        *(
+            f"in {len(places)} networks most training utterances of {label} are not in its "
+            f"component, the first {places[0]}: samples of it are not of that class"
+            for label, places in empty.items()
+        ),
+    ]
+    told["facts"] = {
+        name: match_words(told[kind])
+        for kind, name in (
+            ("match_codes", "match of strangers' codes with the mixture"),
+            ("match_stretched", "the same, stretched on validation speakers"),
+        )
+        if kind in told
+    }
+    return told
+
+
+def _empty(recipe: SystemsRecipe, folder: RunFolder) -> dict[str, list[str]]:
+    """Class → networks (fold, seed) whose component most of its training utterances miss."""
+    found: dict[str, list[str]] = {}
+    for seed in recipe.seeds:
+        for fold in folder.table.folds:
+            path = folder.part("codes", fold.name, seed, "npz")
+            if not path.exists():
+                continue
+            with np.load(path, allow_pickle=False) as arrays:
+                shares = arrays.get("reached", [])
+            labels = read_predictions(folder.predictions_path(fold.name, seed)).labels
+            for label, share in zip(labels, shares, strict=False):
+                if share < _REACHED:
+                    found.setdefault(label, []).append(f"fold {fold.name}, seed {seed}")
+    return found
+
+
+def match_words(found: Mapping[str, Any]) -> str:
+    """AUC of telling codes from samples: all together, and of each component."""
+    each = ", ".join(f"{label} {auc:.2f}" for label, auc in found["components"].items())
+    result = "failed" if found["fails"] else "held"
+    return f"AUC {found['auc']:.2f}, limit {found['limit']:.2f}: {result} (components: {each})"
+
+
+def _verdict(found: Sequence[Match]) -> dict[str, Any]:
+    """The mean over seeds, and what is to be said of it."""
+    mean = Match(
+        float(np.mean([m.auc for m in found])),
+        {k: float(np.nanmean([m.components[k] for m in found])) for k in found[0].components},
+        float(np.mean([m.mean_distance for m in found])),
+        float(np.mean([m.prior_distance for m in found])),
+    )
+    return {**asdict(mean), "fails": mean.fails, "cautions": cautions(mean)}
+
+
+def _matches(
+    recipe: SystemsRecipe, system: CodeSystem, folder: RunFolder, kind: str
+) -> Iterator[Match]:
+    """One per seed; none where codes are gone, or of another size in another fold."""
+    for seed in recipe.seeds:
+        names = [fold.name for fold in folder.table.folds]
+        paths = [folder.part("codes", name, seed, "npz") for name in names]
+        if not all(path.exists() for path in paths):
+            return
+        parts = [np.load(path, allow_pickle=False) for path in paths]
+        if len({p[kind].shape[1] for p in parts}) > 1:
+            return
+        codes = np.concatenate([p[kind] for p in parts]).astype(np.float64)
+        truth = np.concatenate([p["truth"] for p in parts])
+        labels = read_predictions(folder.predictions_path(names[0], seed)).labels
+        mixture = system.config(1, len(labels), codes.shape[1]).mixture
+        yield match(codes, truth, labels, mixture, seed)
