@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 
 from voicetone.cli.analyze import HELP, analyze
+from voicetone.cli.augment import HELP as AUGMENT
+from voicetone.cli.augment import augment
 from voicetone.cli.compare import compare
 from voicetone.cli.corpus import corpus
 from voicetone.cli.doctor import doctor
@@ -22,6 +24,8 @@ from voicetone.cli.latents import latents
 from voicetone.cli.leaderboard import leaderboard
 from voicetone.cli.models import models
 from voicetone.cli.output import complain, say
+from voicetone.cli.pseudolabel import HELP as PSEUDOLABEL
+from voicetone.cli.pseudolabel import pseudolabel
 from voicetone.cli.robustness import HELP as ROBUSTNESS
 from voicetone.cli.robustness import robustness
 from voicetone.cli.synthesize import HELP as SYNTHESIZE
@@ -50,8 +54,10 @@ app.command(help=EVALUATE)(evaluate)
 app.command()(compare)
 app.command()(leaderboard)
 app.command(help=ROBUSTNESS)(robustness)
+app.command(help=AUGMENT)(augment)
 app.command(help=LATENTS)(latents)
 app.command(help=SYNTHESIZE)(synthesize)
+app.command(help=PSEUDOLABEL)(pseudolabel)
 
 
 def _version(wanted: bool) -> None:
