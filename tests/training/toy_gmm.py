@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from training import toy_corpus
+
 RECIPE = """
 kind = "gmm-aae"
 name = "toy"
@@ -55,3 +57,11 @@ def recipe(corpus: Path, folder: Path, text: str = "", names: Sequence[str] = ()
     whole = RECIPE.format(out=folder / "run", corpus=corpus) + text
     path.write_text(whole, encoding="utf-8")
     return path
+
+
+def foreign(folder: Path) -> Path:
+    """Another corpus, of other speakers, 4 utterances of each class."""
+    place = toy_corpus.make(folder / "others" / "foreign", speakers=2, each=2, seconds=0.5)
+    changed = [(*r[:2], f"x{r[2]}", *r[3:]) for r in toy_corpus.rows(place)]
+    toy_corpus.write(place, changed)
+    return place
