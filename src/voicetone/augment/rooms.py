@@ -1,8 +1,8 @@
 """Rooms that were never built: a box with a speaker and a microphone, by image sources.
 
 pyroomacoustics makes the response. Its walls absorb so much of every reflection that the energy
-dies away in the time that was drawn: Sabine's and Eyring's formulas miss that by up to half in
-rooms that are much longer than high, so the absorption is found from the images themselves.
+dies away in the time that was drawn. By Eyring's formula it takes up to 1.4 times as long in rooms
+that are much longer than high, so the absorption is found from the images themselves.
 """
 
 from __future__ import annotations

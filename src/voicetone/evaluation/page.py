@@ -20,6 +20,7 @@ def fill(
     *,
     script: str = "",
     players: Sequence[Player | None] = (),
+    pictures: bool = False,
     filters: Mapping[str, Callable[..., Any]],
     **values: Any,
 ) -> str:
@@ -30,6 +31,7 @@ def fill(
         style: file name of the style sheet that goes into the page.
         script: the same of the script; none if empty.
         players: the recordings that it plays.
+        pictures: whether it shows image files that lie beside it.
         filters: of the template, beside `visible`.
         values: what the template shows.
     """
@@ -46,7 +48,7 @@ def fill(
     css = _source(style)
     js = _source(script) if script else ""
     page = environment.get_template(template).render(
-        policy=_policy(css, js, players), style=css, script=js, players=players, **values
+        policy=_policy(css, js, players, pictures), style=css, script=js, players=players, **values
     )
     return page.encode("utf-8", "replace").decode("utf-8")
 
@@ -60,8 +62,8 @@ def _visible(text: object) -> str:
     return re.sub(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]+", "\ufffd", str(text))
 
 
-def _policy(style: str, script: str, players: Sequence[Player | None]) -> str:
-    """The content-security policy: this style, script and recordings, and nothing else."""
+def _policy(style: str, script: str, players: Sequence[Player | None], pictures: bool) -> str:
+    """The content-security policy: this style, script, recordings and pictures, and no more."""
     parts = ["default-src 'none'", f"style-src {_digest(style)}"]
     if script:
         parts.append(f"script-src {_digest(script)}")
@@ -73,6 +75,8 @@ def _policy(style: str, script: str, players: Sequence[Player | None]) -> str:
     ]
     if media:
         parts.append(f"media-src {' '.join(media)}")
+    if pictures:
+        parts.append("img-src 'self' file:")
     return "; ".join(parts)
 
 
