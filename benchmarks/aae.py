@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 from aae_page import page
-from systems import Bench
+from systems import ROOT, Bench
 
 RECIPES = (
     "aae-emodb4",
@@ -40,7 +40,7 @@ def baseline(recipe: Any, system: Any) -> Any:
     return baseline_of(recipe, system)
 
 
-BENCH = Bench("aae", RECIPES, kind, baseline, page)
+BENCH = Bench("aae", RECIPES, kind, baseline, page, ROOT / "runs" / "aae")
 
 if __name__ == "__main__":
     BENCH.main(sys.argv[1:])

@@ -2,7 +2,7 @@
 
     VOICETONE_DATA=DIR python benchmarks/gmm_aae.py [RECIPE...]
 
-Each recipe goes into `runs/gmm-aae/RECIPE`, and on from where it stopped; without names all are run
+Each recipe goes into `runs/RECIPE`, and on from where it stopped; without names all are run
 that have no results yet. `docs/results/gmm-aae.json`, `.md` and the predictions of each row beside
 them are made from what there is. With `--page` nothing is trained.
 """
@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 from gmm_aae_page import page
-from systems import Bench
+from systems import ROOT, Bench
 
 RECIPES = (
     "gmm-aae-emodb4",
@@ -38,7 +38,7 @@ def baseline(recipe: Any, system: Any) -> Any:
     return baseline_of(recipe, system)
 
 
-BENCH = Bench("gmm-aae", RECIPES, kind, baseline, page)
+BENCH = Bench("gmm-aae", RECIPES, kind, baseline, page, ROOT / "runs")
 
 if __name__ == "__main__":
     BENCH.main(sys.argv[1:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,18 +23,15 @@ class Bench:
     """Recipes whose results go onto one page."""
 
     name: str
-    """`runs/NAME`, `docs/results/NAME.json`, `.md`, and the predictions in `docs/results/NAME/`."""
+    """`docs/results/NAME.json`, `.md`, and the predictions in `docs/results/NAME/`."""
     recipes: Sequence[str]
     kind: Callable[[], type]
     """The recipe's dataclass."""
     baseline: Callable[[Any, Any], Any]
     """What a system of a recipe is compared with, or None."""
     page: Callable[[list[Row]], str]
-
-    @property
-    def runs(self) -> Path:
-        """Where runs are."""
-        return ROOT / "runs" / self.name
+    runs: Path
+    """Folder of the runs, each in one of its recipe's name."""
 
     @property
     def folder(self) -> Path:
@@ -58,6 +56,7 @@ class Bench:
 
         without = [n for n in self.recipes if not list(self.folder.glob(f"{n}-*.parquet"))]
         for name in names or without:
+            os.chdir(ROOT)  # a recipe may name another's run
             train(ROOT / "recipes" / f"{name}.toml", [f"out={self.runs / name}"])
 
     def recipe(self, name: str) -> Any:

@@ -69,6 +69,11 @@ class Mixture:
         Raises:
             DataError: more classes than the plane can hold apart.
         """
+        if self.size == 1 and self.classes > self.most:
+            raise DataError(
+                f"{self.classes} classes on a line: one dimension holds {self.most} apart; take "
+                "size = 2"
+            )
         if self.classes > self.most:
             raise DataError(
                 f"{self.classes} classes on a circle of radius {self.radius:g} overlap: a plane "

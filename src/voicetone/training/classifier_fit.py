@@ -49,6 +49,8 @@ class Settings:
     selection: Selection
     normalise: Normalisation
     refit: bool
+    scored: bool = False
+    """Tell the score on held-out speakers even where there is nothing to choose."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def run_fold(
     train, validation, test = parts
     tried = [(m, c) for m in settings.models for c in candidates(m)]
     (model, best), chosen = tried[0], dict[str, float | str]()
-    if len(tried) > 1:
+    if len(tried) > 1 or settings.scored:
         found = [_held_out(data, settings, c, train, validation, seed) for _, c in tried]
         model, best = tried[int(np.argmax(found))]
         several = [f.name for f in fields(best) if isinstance(getattr(model, f.name), tuple)]

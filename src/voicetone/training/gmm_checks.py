@@ -6,10 +6,11 @@ from collections import Counter
 from pathlib import Path
 
 from voicetone.errors import DataError
+from voicetone.features.sets import extractor
 from voicetone.training.gmm_recipe import CodesRecipe, CodeSystem
 from voicetone.training.protocol import read_folds
 from voicetone.training.replica_checkpoint import read_codes_checkpoint
-from voicetone.training.systems_data import Sources
+from voicetone.training.systems_data import Sources, feature_config
 
 FEWEST = 10
 """Training utterances of a class: a component can't be matched with fewer."""
@@ -28,21 +29,42 @@ def require(recipe: CodesRecipe, found: Sources, system: CodeSystem) -> None:
     if system.codes == "gmm-aae":
         for size in system.sizes:
             system.config(1, len(material.labels), size).mixture.require_room()
+    if system.codes in ("lda", "pca"):
+        _require_dimensions(found, system)
     if system.codes in ("gmm-aae", "lda"):
         for fold in material.table.folds:
             count = Counter(material.truth[material.rows(fold.train)].tolist())
             place, least = min(count.items(), key=lambda item: item[1])
             if least * system.labelled < FEWEST:
+                used = "" if system.labelled == 1 else f", {system.labelled:g} of them with labels"
                 raise DataError(
                     f"fold {fold.name}: {least} training utterances of "
-                    f"{material.labels[place]}, of whose labels {system.labelled:g} are used: "
-                    f"fewer than {FEWEST} can't be matched with a component; leave the class out "
-                    "with labels = [...], or raise labelled"
+                    f"{material.labels[place]}{used}: fewer than {FEWEST} can't be matched with a "
+                    "component; leave the class out with labels = [...], or raise labelled"
                 )
     if system.synthetic is not None:
         _require_maker(recipe, system)
     if system.weights:
         _require_strangers(recipe, found, system)
+
+
+def _require_dimensions(found: Sources, system: CodeSystem) -> None:
+    """That LDA and PCA have as many dimensions as are wanted."""
+    material, size = found.main, max(system.sizes)
+    if system.codes == "lda":
+        classes = len(material.labels)
+        if size >= classes:
+            raise DataError(
+                f"{system.name}: LDA of {classes} classes has {classes - 1} dimensions; lower size"
+            )
+        return
+    features = len(extractor(feature_config(system.features)).names)
+    trained = min(len(fold.train) for fold in material.table.folds)
+    if size > min(features, trained):
+        raise DataError(
+            f"{system.name}: {trained} training utterances of {features} features have no {size} "
+            "principal components; lower size"
+        )
 
 
 def _require_maker(recipe: CodesRecipe, system: CodeSystem) -> None:
@@ -53,6 +75,16 @@ def _require_maker(recipe: CodesRecipe, system: CodeSystem) -> None:
         raise DataError(
             f"{system.name}: synthetic.of = {system.synthetic.of!r} has to be an earlier system "
             'with codes = "gmm-aae" and the same features'
+        )
+    if maker.labelled != system.labelled:
+        raise DataError(
+            f"{system.name}: {maker.name} has learnt from {maker.labelled:g} of the labels, and "
+            f"{system.name} from {system.labelled:g}: give both the same labelled"
+        )
+    if system.synthetic.per_class == "balanced" and not system.synthetic.real:
+        raise DataError(
+            f'{system.name}: per_class = "balanced" fills up real utterances; give a number, or '
+            "real = true"
         )
     if system.codes != "raw":
         raise DataError(

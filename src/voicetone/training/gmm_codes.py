@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from voicetone.errors import DataError
 from voicetone.models.gmm_aae import GmmAae
 from voicetone.training.classifier_fit import Examples as CodeExamples
 from voicetone.training.classifier_fit import Outcome, Settings, run_fold
@@ -23,9 +22,7 @@ _AT_ONCE = 1024
 _SYNTHETIC = 11  # of the seeds of draws
 
 
-def reference_codes(
-    system: CodeSystem, size: int, x: Floats, truth: Rows, job: Job, limit: int
-) -> Floats:
+def reference_codes(system: CodeSystem, size: int, x: Floats, truth: Rows, job: Job) -> Floats:
     """Codes that need no network.
 
     Args:
@@ -34,30 +31,17 @@ def reference_codes(
         x: normalised features of every utterance `[n, features]`.
         truth: places of the classes `[n]`.
         job: says who trains.
-        limit: number of classes.
-
-    Raises:
-        DataError: more dimensions than there are to be had.
     """
     if system.codes == "raw":
         return x
     if system.codes == "lda":
         from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-        if size >= limit:
-            raise DataError(
-                f"{system.name}: LDA of {limit} classes has {limit - 1} dimensions; lower size"
-            )
         model: Any = LinearDiscriminantAnalysis(n_components=size)
         model.fit(x[job.labelled].astype(np.float64), truth[job.labelled])
     else:
         from sklearn.decomposition import PCA
 
-        if size > min(len(job.training), x.shape[1]):
-            raise DataError(
-                f"{system.name}: {len(job.training)} training utterances have no {size} principal "
-                "components; lower size"
-            )
         model = PCA(size, random_state=0).fit(x[job.training].astype(np.float64))
     return np.asarray(model.transform(x.astype(np.float64)), dtype=np.float32)
 
@@ -132,11 +116,17 @@ def read_out(
         What came of it, and the size that was chosen.
     """
     best: tuple[float, int] | None = None
-    settings = Settings(system.readout, Selection(on="validation"), "none", _refits(system))
+    settings = Settings(
+        system.readout,
+        Selection(on="validation"),
+        "none",
+        _refits(system),
+        scored=len(codes) > 1,
+    )
     found: dict[int, Outcome] = {}
     for size, values in codes.items():
         outcome = _one_size(system, values, truth, classes, job, made, settings)
-        score = float(outcome.chosen.get("uar", 0.0))
+        score = float(outcome.chosen.get("uar", 0.0))  # not told of the only size
         found[size] = outcome
         if best is None or score > best[0]:
             best = (score, size)

@@ -75,7 +75,12 @@ def _empty(recipe: SystemsRecipe, folder: RunFolder) -> dict[str, list[str]]:
 
 def match_words(found: Mapping[str, Any]) -> str:
     """AUC of telling codes from samples: all together, and of each component."""
-    each = ", ".join(f"{label} {auc:.2f}" for label, auc in found["components"].items())
+    each = ", ".join(
+        f"{label} {'too few' if auc is None else f'{auc:.2f}'}"
+        for label, auc in found["components"].items()
+    )
+    if found["auc"] is None:
+        return f"too few codes to tell (components: {each})"
     result = "failed" if found["fails"] else "held"
     return f"AUC {found['auc']:.2f}, limit {found['limit']:.2f}: {result} (components: {each})"
 
@@ -83,12 +88,25 @@ def match_words(found: Mapping[str, Any]) -> str:
 def _verdict(found: Sequence[Match]) -> dict[str, Any]:
     """The mean over seeds, and what is to be said of it."""
     mean = Match(
-        float(np.mean([m.auc for m in found])),
-        {k: float(np.nanmean([m.components[k] for m in found])) for k in found[0].components},
+        _mean([m.auc for m in found]),
+        {k: _mean([m.components[k] for m in found]) for k in found[0].components},
         float(np.mean([m.mean_distance for m in found])),
         float(np.mean([m.prior_distance for m in found])),
     )
-    return {**asdict(mean), "fails": mean.fails, "cautions": cautions(mean)}
+    told = asdict(mean)
+    told["auc"] = _known(mean.auc)
+    told["components"] = {k: _known(auc) for k, auc in mean.components.items()}
+    return {**told, "fails": mean.fails, "cautions": cautions(mean)}
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Of what is known; NaN if nothing is."""
+    known = [v for v in values if not np.isnan(v)]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else value
 
 
 def _matches(

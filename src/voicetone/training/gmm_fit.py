@@ -34,7 +34,7 @@ class Coded(Kept):
     codes: Floats = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
     """Of every utterance of the run `[n, size]`."""
     snapshots: tuple[tuple[int, Floats], ...] = ()
-    """Epoch and codes, evenly spaced over the training; of the first replica only."""
+    """Epoch and codes, evenly spaced over the training; of one replica only."""
 
 
 class GmmTrainer:
@@ -109,6 +109,7 @@ def fit_codes(
     size: int,
     steps: int,
     progress: Callable[[int, int], None] = lambda done, of: None,
+    shown: int | None = 0,
 ) -> list[Coded]:
     """Train replicas from scratch, and encode every utterance with each.
 
@@ -123,6 +124,7 @@ def fit_codes(
         size: of the codes.
         steps: per epoch; every replica makes as many.
         progress: told how many of how many epochs are done.
+        shown: the replica whose codes are kept over the epochs.
     """
     device = examples.values.device
     draws = Draws([job.draw for job in jobs], device)
@@ -130,7 +132,7 @@ def fit_codes(
     net = GmmAae(config, draws).to(device)
     weights = frequencies(examples, jobs)
     trainer = GmmTrainer(net, system, torch.from_numpy(weights).float().to(device), draws)
-    watcher = _Watcher(net, examples, scaling, jobs, weights, system.epochs)
+    watcher = _Watcher(net, examples, scaling, jobs, weights, system.epochs, shown)
     training = Training(
         net, examples, scaling, jobs, trainer.step, watcher.look, system.batch, apart=False
     )
@@ -138,7 +140,14 @@ def fit_codes(
     every = np.arange(len(examples.truth))
     codes = encode(net, examples, scaling, [every] * len(jobs))
     return [
-        Coded(k.epoch, k.curves, k.state, k.diverged, c, () if i else tuple(watcher.snapshots))
+        Coded(
+            k.epoch,
+            k.curves,
+            k.state,
+            k.diverged,
+            c,
+            tuple(watcher.snapshots) if i == shown else (),
+        )
         for i, (k, c) in enumerate(zip(kept, codes, strict=True))
     ]
 
@@ -197,20 +206,21 @@ class _Watcher:
     jobs: Sequence[Job]
     weights: NDArray[np.float64]
     epochs: int
+    shown: int | None
 
     def __post_init__(self) -> None:
         self.snapshots: list[tuple[int, Floats]] = []
         self._epoch = 0
-        self._shown = set(np.linspace(1, self.epochs, SNAPSHOTS).round().astype(int).tolist())
+        self._kept = set(np.linspace(1, self.epochs, SNAPSHOTS).round().astype(int).tolist())
 
     def look(self) -> list[dict[str, float]]:
         """After an epoch."""
         self._epoch += 1
         config: GmmConfig = self.net.config
-        if config.adversarial and self._epoch in self._shown:
+        if config.adversarial and self.shown is not None and self._epoch in self._kept:
             every = np.arange(len(self.examples.truth))
-            alone = [every, *(every[:1] for _ in self.jobs[1:])]
-            codes = encode(self.net, self.examples, self.scaling, alone)[0]
+            rows = [every if i == self.shown else every[:1] for i in range(len(self.jobs))]
+            codes = encode(self.net, self.examples, self.scaling, rows)[self.shown]
             self.snapshots.append((self._epoch, codes))
         if not all(len(job.validation) for job in self.jobs):
             return [{} for _ in self.jobs]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from voicetone.errors import DataError
 from voicetone.features.workers import ProgressLines
 from voicetone.training.gmm_checks import require, weights_path
 from voicetone.training.gmm_codes import Made, made_up, read_out, reference_codes, wanted
@@ -53,7 +54,7 @@ class _Method:
 
     def selection(self, system: CodeSystem) -> str:
         """Who chose the classifier."""
-        several = len(system.readout) > 1 or any(
+        several = len(system.readout) + len(system.sizes) > 2 or any(
             isinstance(getattr(m, f.name), tuple) for m in system.readout for f in fields(m)
         )
         return "kernel, constants and size chosen on validation speakers" if several else "none"
@@ -99,7 +100,7 @@ def words(system: CodeSystem) -> str:
         said += [f"hidden={hidden}", f"epochs={system.epochs}", f"rate={system.rate:g}"]
     if system.codes == "gmm-aae":
         said.append(f"radius={system.radius:g}, SD={system.radial:g} and {system.tangential:g}")
-    if system.stretch:
+    if system.stretch and system.codes == "gmm-aae":
         said.append("stretched on validation speakers")
     if system.labelled < 1:
         said.append(f"{100 * system.labelled:g} % labelled")
@@ -115,7 +116,7 @@ def words(system: CodeSystem) -> str:
 def _train_references(work: Work) -> None:
     """Statistics and synthetic samples: one replica after another."""
     system: CodeSystem = work.system
-    truth, classes = work.data.truth[:, 0], work.data.classes[0]
+    truth = work.data.truth[:, 0]
     report = ProgressLines(f"{system.name}: folds and seeds")
     done = 0
     for group, scaling, _ in work.groups():
@@ -124,9 +125,7 @@ def _train_references(work: Work) -> None:
             if system.weights:
                 codes = _codes_of_others(work, job, x)
             else:
-                codes = {
-                    s: reference_codes(system, s, x, truth, job, classes) for s in system.sizes
-                }
+                codes = {s: reference_codes(system, s, x, truth, job) for s in system.sizes}
             made = None if system.synthetic is None else _synthetic(work, job)
             _score(work, job, codes, made)
             done += 1
@@ -163,7 +162,13 @@ def _synthetic(work: Work, job: Job) -> Made:
     choice = work.system.synthetic
     maker = work.folders[0].path.parent / choice.of
     part = work.folders[0].part("checkpoints", work.fold(job), job.seed, "safetensors")
-    net = read_codes_checkpoint(maker / part.parent.name / part.name).net
+    path = maker / part.parent.name / part.name
+    if not path.exists():
+        raise DataError(
+            f"{path}: the weights that made-up samples come from are not kept; delete "
+            f"{maker / 'predictions'}, and {choice.of} is trained again and keeps them"
+        )
+    net = read_codes_checkpoint(path).net
     counts = wanted(choice, work.data.truth[job.labelled, 0], work.data.classes[0])
     return made_up(net, counts, [job.seed, job.fold])
 
@@ -173,19 +178,30 @@ def _train_networks(work: Work) -> None:
     system: CodeSystem = work.system
     for group, scaling, progress in work.groups():
         coded: list[dict[int, Coded]] = [{} for _ in group]
+        shown = _shown(work, group)
         for place, size in enumerate(system.sizes):
             part = _part(progress, place, len(system.sizes))
             with threads(work.recipe.jobs):
-                fitted = fit_codes(work.data, group, scaling, system, size, work.steps, part)
+                fitted = fit_codes(
+                    work.data, group, scaling, system, size, work.steps, part, shown=shown
+                )
             for job, found, one in zip(group, coded, fitted, strict=True):
-                found[size] = one
                 if one.diverged:
                     _checkpoint(work, job, size, one)
-            refuse_diverged(work.folders[0], group, fitted)
+                found[size] = one
         report = ProgressLines(f"{system.name}: classifiers")
         for done, (job, found) in enumerate(zip(group, coded, strict=True), 1):
-            _keep(work, job, found)
+            if not any(one.diverged for one in found.values()):
+                _keep(work, job, found)
             report(done, len(group))
+        for size in system.sizes:
+            refuse_diverged(work.folders[0], group, [found[size] for found in coded])
+
+
+def _shown(work: Work, group: Sequence[Job]) -> int | None:
+    """Which replica's training is kept for an animation: the first seed's first fold."""
+    first = (0, work.recipe.seeds[0])
+    return next((i for i, job in enumerate(group) if (job.fold, job.seed) == first), None)
 
 
 def _part(progress: Progress, before: int, parts: int) -> Progress:
@@ -206,7 +222,7 @@ def _keep(work: Work, job: Job, found: dict[int, Coded]) -> None:
         arrays["stretched"] = stretched[size][job.test]
         arrays["reached"] = _reached(work, job, size, codes[size])
     _write(work, job, "codes", arrays)
-    if one.snapshots and job.seed == work.recipe.seeds[0]:
+    if one.snapshots:
         part = np.zeros(len(one.codes), dtype=np.int8)
         part[job.validation], part[job.test] = 1, 2
         used_rows = np.concatenate([job.training, job.validation, job.test])
