@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.cli.conftest import Run
+from tests.cli.conftest import Run, noise, write_audio
+from tests.language.server import Reply, chat, serving
 
 from voicetone.corpora.tables import read_manifest
 
@@ -177,3 +178,81 @@ def test_words_from_audio_then_sentiment(
     assert extra["transcript_source"].startswith("pocketsphinx 5")
     assert 0 <= float(extra["transcript_confidence"]) <= 1
     assert (second["transcript"], second["sentiment"]) == ("", "")
+
+
+NEGATIVE_ALWAYS = {"positive": 0.05, "neutral": 0.15, "negative": 0.8}
+
+
+def llm(url: str, *more: object) -> tuple[object, ...]:
+    return words("--sentiment-by", "llm", "--endpoint", url, "--model", "tiny", *more)
+
+
+def test_sentiment_by_an_endpoint_on_this_machine(
+    voicetone: Run, manifest: Path, tmp_path: Path
+) -> None:
+    with serving(lambda request, n: chat(NEGATIVE_ALWAYS)) as server:
+        more = llm(server.url, "--price-in", 1, "--price-out", 2)
+        done = voicetone("pseudolabel", manifest, "--out", tmp_path / "o.csv", *more)
+    assert done.code == 0, done.err
+    assert [r["sentiment"] for r in table(tmp_path / "o.csv")] == ["negative"] * 4
+    assert len(server.requests) == 3
+    assert "sentiment: 3 transcripts, about " in done.err
+    assert "go to 127.0.0.1; about 0.00 at the prices given" in done.err
+    assert "127.0.0.1 counted 600 tokens in and 90 out" in done.err
+
+
+def test_an_endpoint_that_dies_half_way_loses_nothing(
+    voicetone: Run, manifest: Path, tmp_path: Path
+) -> None:
+    def answer(request: object, n: int) -> Reply:
+        return chat(NEGATIVE_ALWAYS) if n == 0 else Reply(b"gone", status=401)
+
+    with serving(answer) as server:
+        line = ("pseudolabel", manifest, "--out", tmp_path / "o.csv", *llm(server.url))
+        first = voicetone(*line)
+        assert first.code == 3
+        assert "stopped: 127.0.0.1: refused with status 401" in first.err
+        assert [r["sentiment"] for r in table(tmp_path / "o.csv")] == [
+            "negative", "", "negative", ""
+        ]  # fmt: skip
+        server.answer = lambda request, n: chat(NEGATIVE_ALWAYS)
+        second = voicetone(*line)
+    assert second.code == 0
+    assert [r["sentiment"] for r in table(tmp_path / "o.csv")] == ["negative"] * 4
+    asked = [json.loads(r["messages"][1]["content"])["transcript"] for r in server.requests]
+    assert asked.count("what a wonderful day") == 1
+
+
+def test_nothing_is_sent_unasked(voicetone: Run, manifest: Path, tmp_path: Path) -> None:
+    away = llm("https://api.example.invalid/v1")
+    done = voicetone("pseudolabel", manifest, "--out", tmp_path / "o.csv", *away)
+    assert done.code == 2
+    assert "transcripts would go to api.example.invalid" in done.err
+    named = (*away, "--send-text-to", "api.example.invalid")
+    done = voicetone("pseudolabel", manifest, "--out", tmp_path / "o.csv", *named)
+    assert done.code == 2
+    assert "nobody to ask" in done.err
+    assert not (tmp_path / "o.csv").exists()
+
+
+@pytest.mark.parametrize(
+    "prices", [("--price-in", 1), ("--price-in", -1, "--price-out", 1), ("--price-out", "nan")]
+)
+def test_prices_that_are_none(
+    prices: tuple[object, ...], voicetone: Run, manifest: Path, tmp_path: Path
+) -> None:
+    done = voicetone("pseudolabel", manifest, "--out", tmp_path / "o.csv", *words(*prices))
+    assert done.code == 2
+    assert "--price-" in done.err
+
+
+def test_labels_from_the_voice(voicetone: Run, toy: Path, tmp_path: Path) -> None:
+    write_audio(tmp_path / "a.wav", noise(4.0))
+    path = tmp_path / "m.csv"
+    path.write_text("file,speaker\na.wav,s1\n", "utf-8")
+    by_tone = ("--sentiment-by", "none", "--emotion-by", "tone", "--bundle", toy)
+    done = voicetone("pseudolabel", path, "--out", tmp_path / "o.csv", *words(*by_tone))
+    assert done.code == 0, done.err
+    (row,) = table(tmp_path / "o.csv")
+    assert row["emotion"]
+    assert json.loads(row["extra"])["emotion_source"] == "bundle toy 0.1.0"

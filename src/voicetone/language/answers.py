@@ -8,6 +8,7 @@ from typing import Protocol
 
 from voicetone.types import SENTIMENTS, Scores, Waveform
 
+NO_WORDS = "no words in the transcript"
 NAMES = {"english": "en", "german": "de", "polish": "pl", "french": "fr", "spanish": "es"}
 
 
@@ -104,3 +105,8 @@ def primary(language: str | None) -> str | None:
         return None
     word = language.strip().lower().replace("_", "-").partition("-")[0]
     return NAMES.get(word, word)
+
+
+def has_words(text: str) -> bool:
+    """Is there any letter or digit?"""
+    return any(letter.isalnum() for letter in text)

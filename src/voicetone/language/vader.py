@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from voicetone.errors import MissingExtraError
-from voicetone.language.answers import Opinion
+from voicetone.language.answers import NO_WORDS, Opinion, has_words
 from voicetone.types import Scores
 
 CLEAR = 0.05  # of the compound score: the authors' border between neutral and the other two
@@ -40,8 +40,8 @@ class VaderLabeller:
         return [self._one(text) for text in texts]
 
     def _one(self, text: str) -> Opinion:
-        if not any(letter.isalnum() for letter in text):
-            return Opinion(problem="no words in the transcript")
+        if not has_words(text):
+            return Opinion(problem=NO_WORDS)
         return Opinion(scores_of(self._analyzer.polarity_scores(text)["compound"]))
 
 

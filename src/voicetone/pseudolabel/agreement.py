@@ -56,13 +56,13 @@ def of_labels(truth: Sequence[str], answers: Sequence[str]) -> Agreement:
 
 
 def of_transcripts(truth: Sequence[str], answers: Sequence[str]) -> Agreement:
-    """Word error rate over all texts together; NaN if the people's hold no word."""
+    """Word error rate over all texts together; None if the people's hold no word."""
     wrong = spoken = 0
     for said, heard in zip(truth, answers, strict=True):
         words = words_of(said)
         wrong += word_errors(words, words_of(heard))
         spoken += len(words)
-    return Agreement(len(truth), wer=wrong / spoken if spoken else math.nan)
+    return Agreement(len(truth), wer=wrong / spoken if spoken else None)
 
 
 def words_of(text: str) -> list[str]:

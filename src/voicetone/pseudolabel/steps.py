@@ -55,17 +55,17 @@ class TranscriptStep:
     field: Field = "transcript"
 
     def __init__(self, transcriber: Transcriber, language: str | None = None) -> None:
-        self._transcriber = transcriber
+        self.transcriber = transcriber
         self._language = language
         self._ear = Ear()
 
     @property
     def source(self) -> str:
-        return self._transcriber.source
+        return self.transcriber.source
 
     def obstacle(self, utterance: Utterance) -> str:
         language = utterance.language or self._language
-        return language_obstacle(language, self._transcriber.languages)
+        return language_obstacle(language, self.transcriber.languages)
 
     def input_of(self, utterance: Utterance) -> str:
         return audio_hash(utterance, primary(utterance.language or self._language))
@@ -81,7 +81,7 @@ class TranscriptStep:
                 yield Entry(**key, problem=problem, failed=True)
                 continue
             language = primary(u.language or self._language)
-            said = self._transcriber.transcribe(sound, language)
+            said = self.transcriber.transcribe(sound, language)
             yield Entry(
                 **key,
                 value=said.text or None,
@@ -102,18 +102,18 @@ class TextStep:
     field: Field = "sentiment"
 
     def __init__(self, labeller: TextLabeller, language: str | None = None) -> None:
-        self._labeller = labeller
+        self.labeller = labeller
         self._language = language
 
     @property
     def source(self) -> str:
-        return self._labeller.source
+        return self.labeller.source
 
     def obstacle(self, utterance: Utterance) -> str:
         if value_of(utterance, "transcript") is None:
             return NO_TRANSCRIPT
         language = utterance.language or self._language
-        return language_obstacle(language, self._labeller.languages)
+        return language_obstacle(language, self.labeller.languages)
 
     def input_of(self, utterance: Utterance) -> str:
         return short_hash(self._language_of(utterance) or "", utterance.transcript or "")
@@ -121,7 +121,7 @@ class TextStep:
     def entries(self, utterances: Sequence[Utterance]) -> Iterator[Entry]:
         for batch in self._batches(utterances):
             texts = [u.transcript or "" for u in batch]
-            opinions = self._labeller.label(texts, self._language_of(batch[0]))
+            opinions = self.labeller.label(texts, self._language_of(batch[0]))
             for u, opinion in zip(batch, opinions, strict=True):
                 yield Entry(
                     **key_of(self, u),
@@ -139,7 +139,7 @@ class TextStep:
         """Neighbours of one language, at most as many as the labeller takes."""
         batch: list[Utterance] = []
         for u in utterances:
-            full = len(batch) == self._labeller.batch
+            full = len(batch) == self.labeller.batch
             if batch and (full or self._language_of(u) != self._language_of(batch[0])):
                 yield batch
                 batch = []
