@@ -9,11 +9,12 @@ them are made from what there is. With `--page` nothing is trained.
 
 from __future__ import annotations
 
+import shutil
 import sys
 from typing import Any
 
-from gmm_aae_page import page
-from systems import ROOT, Bench
+from gmm_aae_page import LATENTS, PLANE, page
+from systems import RESULTS, ROOT, Bench
 
 RECIPES = (
     "gmm-aae-emodb4",
@@ -40,5 +41,21 @@ def baseline(recipe: Any, system: Any) -> Any:
 
 BENCH = Bench("gmm-aae", RECIPES, kind, baseline, page, ROOT / "runs")
 
+
+def keep_latents() -> None:
+    """What EMO-DB's codes know, and how they lie, beside the page."""
+    run = BENCH.runs / "gmm-aae-emodb4" / "emotion" / "gmm-aae"
+    if not (run / "metrics.json").exists():
+        return
+    if not (run / "latents" / "latents.json").exists():
+        from voicetone.training.gmm_latents import use_codes
+
+        use_codes(run)
+    BENCH.folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(run / "latents" / "latents.json", RESULTS / LATENTS)
+    shutil.copyfile(run / "latents" / "plane-strangers.png", RESULTS / PLANE)
+
+
 if __name__ == "__main__":
+    keep_latents()
     BENCH.main(sys.argv[1:])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from systems import Row, interval, mean, over_speakers, p_value
+import json
+
+from systems import RESULTS, Row, interval, mean, over_speakers, p_value
 
 HEADS = (
     *("system", "UAR %", "interval", "accuracy %", "difference", "of the difference"),
@@ -11,6 +13,7 @@ HEADS = (
 MATCH = ("recipe", "codes", "AUC", "of components", "distance", "of samples", "D", "G", "x̂ error")
 PAPER = {"raw": 57.88, "gmm-aae": 56.38, "autoencoder": 53.92, "lda": 48.67, "pca": 43.12}
 """Sahu et al. (2017), Table 1: UAR in percent on IEMOCAP."""
+LATENTS, PLANE = "gmm-aae/latents-emodb4.json", "gmm-aae/plane-emodb4.png"
 ABOUT = """# Codes on a mixture of Gaussians
 
 Made by `python benchmarks/gmm_aae.py` with the recipes in `recipes/`; each row can be computed
@@ -37,7 +40,7 @@ What the systems are: [Codes on a mixture of Gaussians](../gmm-aae.md); what the
 
 def page(rows: list[Row]) -> str:
     """The page as Markdown."""
-    lines = [ABOUT, *_reading(rows), *_matches(rows)]
+    lines = [ABOUT, *_reading(rows), *_matches(rows), *_known()]
     for recipe in dict.fromkeys(r["recipe"] for r in rows):
         lines += [f"## {recipe}", ""]
         lines += _table([r for r in rows if r["recipe"] == recipe])
@@ -118,6 +121,31 @@ def _matches(rows: list[Row]) -> list[str]:
     return [*lines, ""]
 
 
+def _known() -> list[str]:
+    """What EMO-DB's codes know of the emotion and of the speaker, as `voicetone latents` found."""
+    path = RESULTS / LATENTS
+    if not path.exists():
+        return []
+    found = json.loads(path.read_text(encoding="utf-8"))
+    lines = [
+        "## What two numbers know",
+        "",
+        f"By linear probes (`voicetone latents`) on {found['run']}, UAR in percent on speakers "
+        "whom neither network nor probe has met; for speaker and sentence on other utterances. The "
+        "networks learn the emotion, and what they were not asked for is gone with the rest.",
+        "",
+        "| asked | codes | features | chance |",
+        "|---|---|---|---|",
+    ]
+    for entry in found["probes"]:
+        cells = [entry["question"]]
+        for kind in ("codes", "features"):
+            value = entry["from"][kind]["held_out_uar"]
+            cells.append("–" if value is None else f"{100 * value:.1f}")
+        lines.append(f"| {' | '.join(cells)} | {100 * entry['chance']:.1f} |")
+    return [*lines, "", f"![Codes of strangers beside samples]({PLANE})", ""]
+
+
 def _end(ends: dict[str, float], name: str) -> str:
     return f"{ends[name]:.2f}" if name in ends else "–"
 
@@ -150,7 +178,7 @@ def _sentences(found: dict[str, Row]) -> list[str]:
     if codes is not None and codes.get("difference") is not None:
         said.append(
             f"The mixture's two numbers are {100 * codes['difference']:+.1f} points from the "
-            f"features (bootstrap {p_value(over_speakers(codes))})"
+            f"features{_p_words(codes)}"
             + "".join(_above(codes, found.get(name), name) for name in ("lda", "pca"))
             + "."
         )
@@ -180,6 +208,11 @@ def _sentences(found: dict[str, Row]) -> list[str]:
             f"{len(sure)}."
         )
     return said
+
+
+def _p_words(row: Row) -> str:
+    p = over_speakers(row)
+    return "" if p is None else f" (bootstrap {p_value(p)})"
 
 
 def _above(codes: Row, other: Row | None, name: str) -> str:
