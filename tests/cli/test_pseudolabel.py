@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import subprocess
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -256,3 +257,23 @@ def test_labels_from_the_voice(voicetone: Run, toy: Path, tmp_path: Path) -> Non
     (row,) = table(tmp_path / "o.csv")
     assert row["emotion"]
     assert json.loads(row["extra"])["emotion_source"] == "bundle toy 0.1.0"
+
+
+def test_a_no_sends_nothing(
+    voicetone: Run, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def no(question: str, **options: object) -> bool:
+        asked.append(question)
+        return False
+
+    monkeypatch.setattr("sys.stdin", types.SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr("typer.confirm", no)
+    monkeypatch.setattr("socket.socket.connect", None)  # whoever connects, fails the test
+    away = llm("https://api.example.invalid/v1", "--send-text-to", "api.example.invalid")
+    done = voicetone("pseudolabel", manifest, "--out", tmp_path / "o.csv", *away)
+    assert done.code == 130
+    assert asked == ["Send them?"]
+    assert "go to api.example.invalid; the cost is not known" in done.err
+    assert (tmp_path / "o.labels.jsonl").read_bytes() == b""

@@ -39,10 +39,10 @@ def test_words_and_confidence_do_not_depend_on_what_was_heard_before(
     first = transcriber.transcribe(digit(data_folder, "7_jackson_0"), "en")
     transcriber.transcribe(digit(data_folder, "3_theo_1"), "en")
     again = transcriber.transcribe(digit(data_folder, "7_jackson_0"), "en")
-    assert first.text == again.text != ""
+    assert first == again
+    assert first.text
     assert first.confidence is not None
     assert 0 <= first.confidence <= 1
-    assert first.confidence == pytest.approx(again.confidence, abs=0.02)
 
 
 def test_source_names_the_version(transcriber: SphinxTranscriber) -> None:

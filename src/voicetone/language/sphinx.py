@@ -24,8 +24,8 @@ NO_WORD = ("<", "[", "+")  # begin the names of silence and noise
 class SphinxTranscriber:
     """Pocketsphinx with the US English model of its package.
 
-    Every utterance is decoded on its own: means of the features are of the utterance, so nothing
-    depends on what was heard before.
+    Every utterance is decoded on its own: what the decoder has learnt of the last one's features
+    is forgotten, so nothing depends on what was heard before.
 
     Raises:
         MissingExtraError: the package is not installed.
@@ -49,6 +49,7 @@ class SphinxTranscriber:
         if float(np.abs(samples).max()) < SILENT:
             return Spoken(problem="silent")
         pcm = (np.clip(samples, -1.0, 1.0) * 32767).astype("<i2").tobytes()
+        self._decoder.reinit_feat()
         self._decoder.start_utt()
         try:
             self._decoder.process_raw(pcm, full_utt=True)
