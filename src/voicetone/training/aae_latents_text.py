@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from voicetone.training.latents_text import fold_table, probe_table
+
 _KINDS = ("z", "y", "features")
 _PAIRS = 3  # pairs of classes whose features are printed
 
@@ -20,7 +22,7 @@ def markdown(
         figures: names of the pictures beside the page.
     """
     lines = [f"# Latents of {found['run']}", "", *_about(found), "", "## What the codes know", ""]
-    lines += [*_probes(found), ""]
+    lines += [*probe_table(found, _KINDS, "y and z"), ""]
     for name, result in swapped.items():
         heading = "## Reconstruction with y swapped"
         lines += [heading if len(swapped) == 1 else f"{heading}: {name}", ""]
@@ -54,63 +56,7 @@ def _about(found: Mapping[str, Any]) -> Iterator[str]:
         "each network's own: compare z within a fold only."
     )
     yield ""
-    yield "| fold | trained on | validated on | tested on |"
-    yield "|---|---|---|---|"
-    for net in found["networks"]:
-        parts = [_listed(net[key]) for key in ("trained_on", "validated_on", "tested_on")]
-        yield f"| {net['fold']} | {' | '.join(parts)} |"
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = [n.rsplit("/", 1)[-1] for n in names[:12]]
-    more = f" and {len(names) - 12} more" if len(names) > 12 else ""
-    return ", ".join(shown) + more if names else "–"
-
-
-def _probes(found: Mapping[str, Any]) -> Iterator[str]:
-    yield (
-        "A linear probe (logistic regression on standardised values, classes weighted alike) is "
-        "trained and tested on what one network makes of all utterances, those of the speakers it "
-        "was trained on included, whose y and z are surer. *UAR* is in per cent, the mean over "
-        "networks with their SD; *strangers*: over the utterances of each network's test speakers "
-        "alone; *shuffled*: the same probe on shuffled labels, and the SD over networks; what is "
-        "one per speaker, such as sex, is shuffled over the speakers. *Features* are what the "
-        "network hears, normalised as it hears them."
-    )
-    yield ""
-    yield "| asked | of | UAR | strangers | shuffled | chance |"
-    yield "|---|---|--:|--:|--:|--:|"
-    for probe in found["probes"]:
-        for kind in _KINDS:
-            if kind in probe["from"]:
-                yield f"| {probe['question']} | {kind} | {_scores(probe['from'][kind], probe)} |"
-    yield ""
-    for probe in found["probes"]:
-        note = f"; {probe['note']}" if probe["note"] else ""
-        yield (
-            f"- {probe['question']}: {probe['utterances']} utterances, {probe['splits']} splits, "
-            f"tested on {_tested(probe['tested_on'])}{note}."
-        )
-    for sentence in found["not_asked"]:
-        yield f"- {sentence[0].upper()}{sentence[1:]}."
-
-
-def _tested(words: str) -> str:
-    if words == "others":
-        return "other utterances of the same speakers"
-    return f"{words} than the probe was trained on"
-
-
-def _scores(entry: Mapping[str, Any], probe: Mapping[str, Any]) -> str:
-    score, held = entry["uar"], entry["held_out_uar"]
-    strangers = "–" if held is None else f"{100 * held:.1f}"
-    others = f"{_spread(entry['shuffled'])} | {100 * probe['chance']:.1f}"
-    return f"{_spread(score)} | {strangers} | {others}"
-
-
-def _spread(score: Mapping[str, Any]) -> str:
-    spread = "" if score["sd"] is None else f" ± {100 * score['sd']:.1f}"
-    return f"{100 * score['mean']:.1f}{spread}"
+    yield from fold_table(found["networks"])
 
 
 def _swaps(result: Mapping[str, Any]) -> Iterator[str]:

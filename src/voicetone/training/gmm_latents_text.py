@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from voicetone.training.latents_text import fold_table, probe_table
+
 _KINDS = ("codes", "features")
 _HALF = 0.5  # of a class's training utterances: with fewer, its component was not reached
-_MOST = 12  # speakers that a cell lists
 
 
 def markdown(found: Mapping[str, Any], figures: Sequence[str]) -> str:
@@ -20,7 +21,7 @@ def markdown(found: Mapping[str, Any], figures: Sequence[str]) -> str:
     """
     lines = [f"# Latents of {found['run']}", "", *_about(found), ""]
     lines += ["## Do strangers' codes follow the mixture?", "", *_match(found), ""]
-    lines += ["## What the codes know", "", *_probes(found), ""]
+    lines += ["## What the codes know", "", *probe_table(found, _KINDS, "codes"), ""]
     if figures:
         lines += ["## Figures", "", *(f"![{name}]({name})" for name in figures), ""]
     return "\n".join(lines)
@@ -57,17 +58,7 @@ def _about(found: Mapping[str, Any]) -> Iterator[str]:
         )
     )
     yield ""
-    yield "| fold | trained on | validated on | tested on |"
-    yield "|---|---|---|---|"
-    for net in networks:
-        parts = [_listed(net[key]) for key in ("trained_on", "validated_on", "tested_on")]
-        yield f"| {net['fold']} | {' | '.join(parts)} |"
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = [name.rsplit("/", 1)[-1] for name in names[:_MOST]]
-    more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
-    return ", ".join(shown) + more if names else "–"
+    yield from fold_table(networks)
 
 
 def _match(found: Mapping[str, Any]) -> Iterator[str]:
@@ -142,51 +133,3 @@ def _verdict(match: Mapping[str, Any]) -> str:
 
 def _unknown(auc: float | None) -> bool:
     return auc is None or math.isnan(auc)
-
-
-def _probes(found: Mapping[str, Any]) -> Iterator[str]:
-    yield (
-        "A linear probe (logistic regression on standardised values, classes weighted alike) is "
-        "trained and tested on what one network makes of all utterances, those of the speakers it "
-        "was trained on included, whose codes are surer. *UAR* is in per cent, the mean over "
-        "networks with their SD; *strangers*: over the utterances of each network's test speakers "
-        "alone; *shuffled*: the same probe on shuffled labels, and the SD over networks; what is "
-        "one per speaker, such as sex, is shuffled over the speakers. *Features* are what the "
-        "network hears, normalised as it hears them."
-    )
-    yield ""
-    yield "| asked | of | UAR | strangers | shuffled | chance |"
-    yield "|---|---|--:|--:|--:|--:|"
-    for probe in found["probes"]:
-        for kind in _KINDS:
-            entry = probe["from"][kind]
-            held = entry["held_out_uar"]
-            cells = [
-                probe["question"],
-                kind,
-                _spread(entry["uar"]),
-                "–" if held is None else f"{100 * held:.1f}",
-                _spread(entry["shuffled"]),
-                f"{100 * probe['chance']:.1f}",
-            ]
-            yield f"| {' | '.join(cells)} |"
-    yield ""
-    for probe in found["probes"]:
-        note = f"; {probe['note']}" if probe["note"] else ""
-        yield (
-            f"- {probe['question']}: {probe['utterances']} utterances, {probe['splits']} splits, "
-            f"tested on {_tested(probe['tested_on'])}{note}."
-        )
-    for sentence in found["not_asked"]:
-        yield f"- {sentence[0].upper()}{sentence[1:]}."
-
-
-def _tested(words: str) -> str:
-    if words == "others":
-        return "other utterances of the same speakers"
-    return f"{words} than the probe was trained on"
-
-
-def _spread(score: Mapping[str, Any]) -> str:
-    spread = "" if score["sd"] is None else f" ± {100 * score['sd']:.1f}"
-    return f"{100 * score['mean']:.1f}{spread}"
