@@ -101,7 +101,7 @@ def test_what_is_written(run: Path, tmp_path: Path, voicetone: Run) -> None:
     assert done.out.startswith("# Synthetic samples of toy/emotion/gmm\n")
     assert done.out.endswith(f"{out}\n")
     names = {p.name for p in out.parent.iterdir()}
-    assert names == {"s.parquet", "s.quality.json", "s.quality.md"}
+    assert names == {"s.parquet", "s.parquet.quality.json", "s.parquet.quality.md"}
 
     table = pq.read_table(out)
     features = [f"mfcc_{i}_{kind}" for kind in ("mean", "sd") for i in range(13)]
@@ -125,12 +125,12 @@ def test_what_is_written(run: Path, tmp_path: Path, voicetone: Run) -> None:
     sides = [set(facts[key]) for key in ("trained_on", "validated_on", "tested_on")]
     assert sum(map(len, sides)) == len(set.union(*sides)) == 6
 
-    told = json.loads((out.parent / "s.quality.json").read_text("utf-8"))
+    told = json.loads((out.parent / "s.parquet.quality.json").read_text("utf-8"))
     assert told["voicetone_synthetic"] == facts
     assert told["quality"]["synthetic"]["rows"] == 36
     assert told["quality"]["classes"]["held_out_uar"] > 0.9
     assert told["quality"]["classes"]["uar"] > 0.9  # the toy's classes are easily learnt
-    page = (out.parent / "s.quality.md").read_text("utf-8")
+    page = (out.parent / "s.parquet.quality.md").read_text("utf-8")
     assert done.out.startswith(page)
     assert "compared with 54 utterances of training and 36 of held-out" in page
     assert "not met: toy/s0, toy/s1" in page
@@ -195,7 +195,7 @@ def test_without_a_comparison_nothing_is_extracted(
 ) -> None:
     out = tmp_path / "s.csv"
     assert voicetone("synthesize", run, "--out", out, "--per-class", 15).code == 0
-    assert (tmp_path / "s.quality.md").is_file()
+    assert (tmp_path / "s.csv.quality.md").is_file()
     monkeypatch.setenv("VOICETONE_CACHE", str(tmp_path / "cache"))
     done = voicetone("synthesize", run, "--out", out, "--per-class", 2, "--no-quality")
     assert done.code == 0, done.err
@@ -276,8 +276,8 @@ def test_other_runs(run: Path, tmp_path: Path, voicetone: Run, name: str, line: 
     [
         ("s.csv", "id,speaker\n1,2\n"),
         ("s.csv.json", "{}"),
-        ("s.quality.json", "none"),
-        ("s.quality.md", "# Notes\n"),
+        ("s.csv.quality.json", "none"),
+        ("s.csv.quality.md", "# Notes\n"),
         ("s.parquet", "none"),
     ],
 )

@@ -201,7 +201,13 @@ def test_a_run_that_has_not_ended(copy: Path, tmp_path: Path) -> None:
 
 def test_what_fails_is_said(written: Path) -> None:
     found = json.loads((written / "latents.json").read_text("utf-8"))
-    match = {"auc": 0.9, "components": dict.fromkeys(LABELS, 0.9), "limit": 0.65, "fails": True}
+    match = {
+        "auc": 0.9,
+        "components": dict.fromkeys(LABELS, 0.9),
+        "limit": 0.65,
+        "fails": True,
+        "within": 0.9,
+    }
     match |= {"mean_distance": 2.0, "prior_distance": 9.0}
     good = match | {"auc": 0.5, "components": {"anger": 0.5, "sadness": None}, "fails": False}
     found["match"] = {"codes": match, "stretched": good}
@@ -222,7 +228,7 @@ def test_what_fails_is_said(written: Path) -> None:
 def test_systems_without_a_mixture(made: Path, tmp_path: Path) -> None:
     for name, line in (
         ("autoencoder", "a plain autoencoder has no mixture"),
-        ("lda", "no weights in its checkpoints"),
+        ("lda", "a system that trains no network of its own"),
     ):
         with pytest.raises(DataError, match=line):
             use_codes(made / "out" / "emotion" / name, tmp_path / "l", jobs=1)

@@ -372,7 +372,7 @@ def test_one_fold_is_opened(whole: Path, corpus: Path) -> None:
 
 def test_what_can_not_be_opened(whole: Path, corpus: Path, tmp_path: Path) -> None:
     for name in ("lda", "pca", "raw", "real+5"):
-        with pytest.raises(DataError, match="no weights in its checkpoints"):
+        with pytest.raises(DataError, match="a system that trains no network of its own"):
             open_codes(whole / "emotion" / name, data=[corpus])
     with pytest.raises(DataError, match="a plain autoencoder has no mixture"):
         open_codes(whole / "emotion" / "autoencoder", data=[corpus])

@@ -14,7 +14,7 @@ from voicetone.errors import UsageError
 HELP = (
     "Draw samples from the mixture of a trained network and decode them into features.\n\nRUN is "
     'one system\'s folder, OUT/TARGET/SYSTEM, of a recipe of kind = "gmm-aae". FILE gets one row '
-    "per sample; FILE.quality.json and .md (without FILE's ending) say whether the samples can be "
+    "per sample; FILE.quality.json and .md say whether the samples can be "
     "told from real utterances, and whether they are copies of any."
 )
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from voicetone.models.aae import CHANCE
 from voicetone.training.aae_fit import Outcome, fit, network_config
 from voicetone.training.aae_recipe import AaeRecipe, System
 from voicetone.training.replica_checkpoint import write_checkpoint
@@ -18,7 +17,13 @@ from voicetone.training.replica_fit import threads
 from voicetone.training.runs import RunFolder
 from voicetone.training.systems_data import Sources
 from voicetone.training.systems_recipe import SystemsRecipe
-from voicetone.training.systems_run import Work, last_epochs, refuse_diverged, run_systems
+from voicetone.training.systems_run import (
+    Work,
+    adversarial_cautions,
+    last_epochs,
+    refuse_diverged,
+    run_systems,
+)
 
 NO_BETTER = 0.98  # of the error that the mean makes, which is 1 up to the speakers' differences
 
@@ -137,17 +142,8 @@ def _cautions(mean: dict[str, float], ends: dict[str, list[float]]) -> list[str]
             f"mean squared error is {error:.2f}, and about 1 for the mean"
         )
     for code in ("y", "z"):
-        loss = mean.get(f"discriminator_{code}")
-        if loss is not None and loss < 0.6 * CHANCE:
-            cautions.append(
-                f"{code} does not follow its prior: its discriminators end at {loss:.3f}, and at "
-                f"{CHANCE:.3f} where they can't tell"
-            )
-        elif loss is not None and loss > 1.2 * CHANCE:
-            cautions.append(
-                f"the discriminators of {code} lag behind: they end at {loss:.3f}, above the "
-                f"{CHANCE:.3f} of a guess"
-            )
+        if f"discriminator_{code}" in mean:
+            cautions += adversarial_cautions(code, mean[f"discriminator_{code}"])
     for name, limit, words in (
         ("y_entropy", 0.5, "y has collapsed: most validation utterances get the same few classes"),
         ("z_sd", 0.1, "z has collapsed: it hardly varies over the validation utterances"),

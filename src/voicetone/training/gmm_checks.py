@@ -11,6 +11,7 @@ from voicetone.training.gmm_recipe import CodesRecipe, CodeSystem
 from voicetone.training.protocol import read_folds
 from voicetone.training.replica_checkpoint import read_codes_checkpoint
 from voicetone.training.systems_data import Sources, feature_config
+from voicetone.training.systems_trained import settings_of
 
 FEWEST = 10
 """Training utterances of a class: a component can't be matched with fewer."""
@@ -26,6 +27,8 @@ def require(recipe: CodesRecipe, found: Sources, system: CodeSystem) -> None:
             f"{system.name}: nobody validates in this protocol, and the classifier on codes is "
             "chosen on validation speakers: give validation speakers"
         )
+    if system.stretch and system.codes != "gmm-aae":
+        raise DataError(f'{system.name}: stretch is for codes = "gmm-aae"; leave it out')
     if system.codes == "gmm-aae":
         for size in system.sizes:
             system.config(1, len(material.labels), size).mixture.require_room()
@@ -71,7 +74,12 @@ def _require_maker(recipe: CodesRecipe, system: CodeSystem) -> None:
     assert system.synthetic is not None
     before = recipe.systems[: recipe.systems.index(system)]
     maker = next((s for s in before if s.name == system.synthetic.of), None)
-    if maker is None or maker.codes != "gmm-aae" or maker.features != system.features:
+    if (
+        maker is None
+        or maker.codes != "gmm-aae"
+        or maker.weights
+        or maker.features != system.features
+    ):
         raise DataError(
             f"{system.name}: synthetic.of = {system.synthetic.of!r} has to be an earlier system "
             'with codes = "gmm-aae" and the same features'
@@ -80,6 +88,11 @@ def _require_maker(recipe: CodesRecipe, system: CodeSystem) -> None:
         raise DataError(
             f"{system.name}: {maker.name} has learnt from {maker.labelled:g} of the labels, and "
             f"{system.name} from {system.labelled:g}: give both the same labelled"
+        )
+    if maker.unlabelled != system.unlabelled:
+        raise DataError(
+            f"{system.name}: {maker.name} normalises with the unlabelled corpora or without them, "
+            f"{system.name} the other way: give both the same unlabelled"
         )
     if system.synthetic.per_class == "balanced" and not system.synthetic.real:
         raise DataError(
@@ -123,8 +136,16 @@ def _require_strangers(recipe: CodesRecipe, found: Sources, system: CodeSystem) 
     known = [u.id for u in found.main.utterances if u.id in learnt]
     if known:
         raise DataError(
-            f"{system.name}: the network of {system.weights} has learnt from {known[0]}, who is "
+            f"{system.name}: the network of {system.weights} has learnt from {known[0]}, which is "
             "tested in some fold; take weights of other corpora"
+        )
+    told = settings_of(Path(system.weights), ("gmm-aae",))
+    heard = {str(part["name"]) for part in told.get("unlabelled", ())}
+    here = {Path(choice.name).name for choice in recipe.corpora}
+    if heard & here:
+        raise DataError(
+            f"{system.name}: the network of {system.weights} has learnt from "
+            f"{sorted(heard & here)[0]}, without its labels; take weights of other corpora"
         )
     for seed in recipe.seeds:
         checkpoint = read_codes_checkpoint(weights_path(system, seed))

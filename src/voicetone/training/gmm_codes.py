@@ -138,7 +138,9 @@ def read_out(
 
 
 def _refits(system: CodeSystem) -> bool:
-    return system.refit and (system.synthetic is None or system.synthetic.real)
+    """Labels of validation speakers would undo the hiding of others."""
+    real = system.synthetic is None or system.synthetic.real
+    return system.refit and real and system.labelled == 1
 
 
 def _one_size(

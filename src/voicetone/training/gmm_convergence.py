@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
+from voicetone.errors import DataError
 from voicetone.evaluation.table import read_predictions
+from voicetone.training.gmm_checks import weights_path
 from voicetone.training.gmm_match import Match, cautions, match
 from voicetone.training.gmm_recipe import CodeSystem
+from voicetone.training.replica_checkpoint import read_codes_checkpoint
 from voicetone.training.runs import RunFolder
 from voicetone.training.systems_recipe import SystemsRecipe
-from voicetone.training.systems_run import last_epochs
+from voicetone.training.systems_run import adversarial_cautions, last_epochs
 
 _REACHED = 0.5  # of a class's training utterances in its own component
 
@@ -33,17 +38,27 @@ def convergence(recipe: SystemsRecipe, system: CodeSystem, folder: RunFolder) ->
         if found:
             told[f"match_{kind}"] = _verdict(found)
     used = told.get("match_stretched" if system.stretch else "match_codes")
-    if used is not None:
-        told["cautions"] = used["cautions"]
+    plain = told.get("match_codes")
+    told["cautions"] = [] if used is None else list(used["cautions"])
+    if used is None:
+        told["cautions"].append(
+            "whether codes of strangers follow the mixture is not known: codes are gone, or folds "
+            "chose other sizes"
+        )
+    elif not used["fails"] and plain is not None and plain["fails"]:
+        told["cautions"].append(
+            f"stretched codes follow the mixture; as they are, they failed, with an AUC of "
+            f"{plain['auc']:.2f} all together and {plain['within']:.2f} within the classes"
+        )
+    if "discriminator" in mean:
+        told["cautions"] += adversarial_cautions("code", mean["discriminator"])
     empty = _empty(recipe, folder)
     told["not_reached"] = empty
-    told["cautions"] = [
-        *told["cautions"],
-        *(
-            f"in {len(places)} networks most training utterances of {label} are not in its "
-            f"component, the first {places[0]}: samples of it are not of that class"
-            for label, places in empty.items()
-        ),
+    of = len(recipe.seeds) * len(folder.table.folds)
+    told["cautions"] += [
+        f"in {len(places)} of {of} networks most training utterances of {label} are not in its "
+        f"component, the first {places[0]}: samples of it are not of that class"
+        for label, places in empty.items()
     ]
     told["facts"] = {
         name: match_words(told[kind])
@@ -64,8 +79,7 @@ def _empty(recipe: SystemsRecipe, folder: RunFolder) -> dict[str, list[str]]:
             path = folder.part("codes", fold.name, seed, "npz")
             if not path.exists():
                 continue
-            with np.load(path, allow_pickle=False) as arrays:
-                shares = arrays.get("reached", [])
+            shares = read_arrays(path).get("reached", [])
             labels = read_predictions(folder.predictions_path(fold.name, seed)).labels
             for label, share in zip(labels, shares, strict=False):
                 if share < _REACHED:
@@ -82,7 +96,11 @@ def match_words(found: Mapping[str, Any]) -> str:
     if found["auc"] is None:
         return f"too few codes to tell (components: {each})"
     result = "failed" if found["fails"] else "held"
-    return f"AUC {found['auc']:.2f}, limit {found['limit']:.2f}: {result} (components: {each})"
+    within = "–" if found["within"] is None else f"{found['within']:.2f}"
+    return (
+        f"AUC {found['auc']:.2f} all together, {within} within the classes, limit "
+        f"{found['limit']:.2f}: {result} (components: {each})"
+    )
 
 
 def _verdict(found: Sequence[Match]) -> dict[str, Any]:
@@ -92,9 +110,10 @@ def _verdict(found: Sequence[Match]) -> dict[str, Any]:
         {k: _mean([m.components[k] for m in found]) for k in found[0].components},
         float(np.mean([m.mean_distance for m in found])),
         float(np.mean([m.prior_distance for m in found])),
+        within=_mean([m.within for m in found]),
     )
     told = asdict(mean)
-    told["auc"] = _known(mean.auc)
+    told["auc"], told["within"] = _known(mean.auc), _known(mean.within)
     told["components"] = {k: _known(auc) for k, auc in mean.components.items()}
     return {**told, "fails": mean.fails, "cautions": cautions(mean)}
 
@@ -109,6 +128,22 @@ def _known(value: float) -> float | None:
     return None if np.isnan(value) else value
 
 
+def read_arrays(path: Path) -> dict[str, Any]:
+    """What a run keeps of its codes.
+
+    Raises:
+        DataError: a damaged file.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, BadZipFile) as error:
+        raise DataError(
+            f"{path}: no codes of a run ({error}); delete it and the predictions of the same name, "
+            "and train again"
+        ) from error
+
+
 def _matches(
     recipe: SystemsRecipe, system: CodeSystem, folder: RunFolder, kind: str
 ) -> Iterator[Match]:
@@ -117,12 +152,18 @@ def _matches(
         names = [fold.name for fold in folder.table.folds]
         paths = [folder.part("codes", name, seed, "npz") for name in names]
         if not all(path.exists() for path in paths):
-            return
-        parts = [np.load(path, allow_pickle=False) for path in paths]
+            continue
+        parts = [read_arrays(path) for path in paths]
+        if not all(kind in p and "truth" in p for p in parts):
+            continue
         if len({p[kind].shape[1] for p in parts}) > 1:
-            return
+            continue
         codes = np.concatenate([p[kind] for p in parts]).astype(np.float64)
         truth = np.concatenate([p["truth"] for p in parts])
         labels = read_predictions(folder.predictions_path(names[0], seed)).labels
-        mixture = system.config(1, len(labels), codes.shape[1]).mixture
+        if system.weights:
+            path = weights_path(system, seed)
+            mixture = read_codes_checkpoint(path).config.mixture
+        else:
+            mixture = system.config(1, len(labels), codes.shape[1]).mixture
         yield match(codes, truth, labels, mixture, seed)

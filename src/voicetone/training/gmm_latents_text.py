@@ -123,10 +123,12 @@ def _verdict(match: Mapping[str, Any]) -> str:
     auc, limit = match["auc"], match["limit"]
     if _unknown(auc):
         return "there are too few of them to tell."
+    within = "–" if _unknown(match["within"]) else f"{match['within']:.2f}"
     said = "**they fail to follow the mixture.**" if match["fails"] else "they follow the mixture."
     return (
-        f"{said} They can be told from its samples with an AUC of {auc:.2f} (0.5: not at all; more "
-        f"than {limit:.2f} is a failure); their mean distance from the middle is "
+        f"{said} They can be told from its samples with an AUC of {auc:.2f} all together and "
+        f"{within} within the classes (0.5: not at all; more than {limit:.2f} is a failure); their "
+        "mean distance from the middle is "
         f"{match['mean_distance']:.2f}, that of samples {match['prior_distance']:.2f}."
     )
 

@@ -41,7 +41,8 @@ class Match:
     """How well codes follow their mixture; 0.5 is an AUC without a difference."""
 
     auc: float
-    """Of telling the codes of all classes from as many samples of each class's component."""
+    """Of telling the codes of all classes from as many samples of each class's component, by one
+    classifier that is not told the class: whether the cloud as a whole has the right shape."""
     components: dict[str, float]
     """The same within each class; NaN with fewer than ten codes."""
     mean_distance: float
@@ -50,10 +51,16 @@ class Match:
     """Of samples of the mixture from the middle."""
     limit: float = LIMIT
 
+    within: float = math.nan
+    """Mean of the components' AUCs, weighted by their codes: whether each class is at its place."""
+
     @property
     def fails(self) -> bool:
-        """Whether codes can be told from samples. With too few codes to tell, they can't."""
-        return self.auc > self.limit
+        """Whether codes can be told from samples, all together or within the classes.
+
+        With too few codes to tell, they can't.
+        """
+        return self.auc > self.limit or self.within > self.limit
 
 
 def separability(
@@ -161,11 +168,17 @@ def match(
         for place, label in enumerate(labels):
             mine = truth == place
             parts[label].append(separability(codes[mine], prior[mine], seed + draw))
+    components = {label: float(np.mean(aucs)) for label, aucs in parts.items()}
+    counts = np.bincount(truth, minlength=mixture.classes)
+    known = [(auc, n) for auc, n in zip(components.values(), counts, strict=True) if auc == auc]
     return Match(
         auc=float(np.mean(whole)),
-        components={label: float(np.mean(aucs)) for label, aucs in parts.items()},
+        components=components,
         mean_distance=float(_distances(codes).mean()),
         prior_distance=float(np.mean(distances)),
+        within=float(sum(a * n for a, n in known) / sum(n for _, n in known))
+        if known
+        else math.nan,
     )
 
 
@@ -240,9 +253,11 @@ def cautions(match: Match) -> list[str]:
     )
     bad = [pair for pair in ranked if pair[0] > match.limit] or ranked[:1]
     named = ", ".join(f"{label} ({auc:.2f})" for auc, label in bad[:3])
+    within = "" if math.isnan(match.within) else f" and {match.within:.2f} within the classes"
     return [
         "failed: codes of strangers don't follow the mixture; they can be told from its samples "
-        f"with an AUC of {match.auc:.2f} (0.5: not at all, limit {match.limit:.2f})"
+        f"with an AUC of {match.auc:.2f} all together{within} (0.5: not at all, limit "
+        f"{match.limit:.2f})"
         + (f", worst in {named}" if named else "")
         + f", and their mean distance from the middle is {match.mean_distance:.2f}, of samples "
         f"{match.prior_distance:.2f}"

@@ -14,7 +14,8 @@ from voicetone.training.classifier_recipe import LinearSvm, RbfSvm
 from voicetone.training.systems_recipe import SystemFeatures, SystemsRecipe
 
 _STRICT = ConfigDict(extra="forbid")
-Size = Annotated[int, Field(ge=1)]
+Size = Annotated[int, Field(ge=1, le=512)]
+Width = Annotated[int, Field(ge=1, le=16_384)]
 Svm = Annotated[LinearSvm | RbfSvm, Field(discriminator="name")]
 NETWORKS = ("gmm-aae", "autoencoder")
 
@@ -25,7 +26,7 @@ class Synthetic:
 
     of: str
     """An earlier `gmm-aae` system of the recipe, with the same features."""
-    per_class: Literal["balanced"] | Annotated[int, Field(ge=1)] = 100
+    per_class: Literal["balanced"] | Annotated[int, Field(ge=1, le=100_000)] = 100
     """`balanced` fills every class up to the largest one's number."""
     real: bool = True
     """Whether the real training utterances are there too."""
@@ -43,7 +44,7 @@ class CodeSystem:
     """Dimensions of a code; of several the one is taken that does best on validation speakers."""
     features: SystemFeatures = field(default_factory=lambda: SystemFeatures(name="IS10"))
     """1,582 functionals in the paper; say the `name` whenever you say anything here."""
-    hidden: tuple[Size, ...] = Field(default=(1000, 1000), min_length=1)
+    hidden: tuple[Width, ...] = Field(default=(1000, 1000), min_length=1, max_length=8)
     dropout: float = Field(default=0.5, ge=0, lt=1)
     radius: float = Field(default=9.0, gt=0)
     radial: float = Field(default=3.0, gt=0)
@@ -72,7 +73,8 @@ class CodeSystem:
     )
     """Kernels and constants, chosen on validation speakers, whom no code was fitted to."""
     refit: bool = True
-    """Once chosen, the classifier is trained on the validation speakers too; codes never are."""
+    """Once chosen, the classifier is trained on the validation speakers too; codes never are. Not
+    with `labelled` below 1, or made-up samples alone."""
     synthetic: Synthetic | None = None
     weights: str = ""
     """`OUT/TARGET/SYSTEM` of a `gmm-aae` run with one fold: its network of the same seed makes the

@@ -27,6 +27,7 @@ from voicetone.training.runs import RunFolder
 from voicetone.training.systems_data import Sources
 from voicetone.training.systems_recipe import SystemsRecipe
 from voicetone.training.systems_run import Work, refuse_diverged, run_systems
+from voicetone.training.systems_trained import require_place
 from voicetone.types import Floats
 
 Progress = Callable[[int, int], None]
@@ -98,7 +99,7 @@ def words(system: CodeSystem) -> str:
     if system.trains_network:
         hidden = "x".join(map(str, system.hidden))
         said += [f"hidden={hidden}", f"epochs={system.epochs}", f"rate={system.rate:g}"]
-    if system.codes == "gmm-aae":
+    if system.codes == "gmm-aae" and not system.weights:
         said.append(f"radius={system.radius:g}, SD={system.radial:g} and {system.tangential:g}")
     if system.stretch and system.codes == "gmm-aae":
         said.append("stretched on validation speakers")
@@ -168,7 +169,9 @@ def _synthetic(work: Work, job: Job) -> Made:
             f"{path}: the weights that made-up samples come from are not kept; delete "
             f"{maker / 'predictions'}, and {choice.of} is trained again and keeps them"
         )
-    net = read_codes_checkpoint(path).net
+    checkpoint = read_codes_checkpoint(path)
+    require_place(checkpoint, path, work.fold(job), job.seed)
+    net = checkpoint.net
     counts = wanted(choice, work.data.truth[job.labelled, 0], work.data.classes[0])
     return made_up(net, counts, [job.seed, job.fold])
 
@@ -259,10 +262,20 @@ def _truth(work: Work, rows: Any) -> Any:
 
 
 def _stretched(work: Work, job: Job, size: int, codes: Floats) -> Floats:
+    """Codes stretched on validation speakers; as they are where these all lie in the middle.
+
+    Raises:
+        DataError: they do, and stretched codes are what the system is to use.
+    """
     mixture = work.system.config(1, work.data.classes[0], size).mixture
     held = job.validation
     exact = codes.astype(np.float64)
-    found = stretch(exact, exact[held], _truth(work, held), mixture)
+    try:
+        found = stretch(exact, exact[held], _truth(work, held), mixture)
+    except DataError:
+        if work.system.stretch:
+            raise
+        return codes
     return np.asarray(found, dtype=np.float32)
 
 

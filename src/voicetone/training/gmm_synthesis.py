@@ -34,6 +34,7 @@ from voicetone.training.gmm_synthesis_files import (
     TITLE,
     as_json,
     pyarrow_of,
+    quality_place,
     require_ours,
     sidecar,
     whole,
@@ -145,8 +146,8 @@ def synthesize(
                 write(sidecar(out), as_json({MARK: facts}))
         if found is not None:
             told = {MARK: facts, "quality": asdict(found)}
-            write(out.with_suffix(".quality.json"), as_json(told))
-            write(out.with_suffix(".quality.md"), page)
+            write(quality_place(out, "json"), as_json(told))
+            write(quality_place(out, "md"), page)
     return page
 
 

@@ -42,14 +42,19 @@ def require_ours(out: Path) -> list[Path]:
     return list(files)
 
 
+def quality_place(out: Path, ending: str) -> Path:
+    """Where the comparison of samples with real utterances goes: `FILE.quality.ENDING`."""
+    return out.with_name(f"{out.name}.quality.{ending}")
+
+
 def _files_of(out: Path) -> dict[Path, Callable[[Path], bool]]:
     """Each with what tells whether it is of our making."""
     csv_too = {sidecar(out): _is_marked} if out.suffix == ".csv" else {}
     return {
         out: _is_parquet if out.suffix == ".parquet" else _is_csv,
         **csv_too,
-        out.with_suffix(".quality.json"): _is_marked,
-        out.with_suffix(".quality.md"): _is_page,
+        quality_place(out, "json"): _is_marked,
+        quality_place(out, "md"): _is_page,
     }
 
 

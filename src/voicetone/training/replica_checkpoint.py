@@ -101,12 +101,27 @@ def _read(
         mean, scale = state.pop("mean"), state.pop("scale")
         net = build(config, Draws([0]))
         lacking, unknown = net.load_state_dict(state, strict=False)
+        labels = tuple(tuple(str(word) for word in part) for part in facts["labels"])
+        fold, seed = str(facts["fold"]), int(facts["seed"])
+        _require_fitting(config, labels, mean, scale)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise DataError(f"{path}: no weights of an autoencoder ({error})") from error
     if unknown or any(not key.startswith("discriminator") for key in lacking):
         raise DataError(f"{path}: weights of another network; train again")
     net.eval()
-    labels = tuple(tuple(str(word) for word in part) for part in facts["labels"])
-    return Checkpoint(
-        net, config, labels, features, str(facts["fold"]), int(facts["seed"]), mean, scale
-    )
+    return Checkpoint(net, config, labels, features, fold, seed, mean, scale)
+
+
+def _require_fitting(
+    config: AaeConfig | GmmConfig, labels: Sequence[Sequence[str]], mean: Tensor, scale: Tensor
+) -> None:
+    """That labels and normalisation are those of the network.
+
+    Raises:
+        ValueError: they are not.
+    """
+    classes = [config.mixture.classes] if isinstance(config, GmmConfig) else list(config.classes)
+    if [len(part) for part in labels] != classes:
+        raise ValueError("other labels than classes")
+    if mean.shape != scale.shape or mean.shape[-1:] != (config.inputs,) or not (scale > 0).all():
+        raise ValueError("a normalisation that is not of its features")

@@ -40,7 +40,7 @@ class RunFolder:
 
     def __init__(self, path: Path, recipe: Mapping[str, Any], table: FoldTable) -> None:
         self.path, self.table = path, table
-        self._told = {k: v for k, v in recipe.items() if k not in INERT or k == "seeds"}
+        self.told = {k: v for k, v in recipe.items() if k not in INERT or k == "seeds"}
         self.recipe_hash = hashlib.sha256(_text(_decisive(recipe)).encode()).hexdigest()
         self._files = {fold.name: _slug(fold.name) for fold in table.folds}
         if len(set(self._files.values())) < len(table.folds):
@@ -60,7 +60,7 @@ class RunFolder:
             return
         there = _read(self.path / "recipe.json")
         if there is not None:
-            first = _difference(_decisive(there), json.loads(_text(_decisive(self._told))))
+            first = _difference(_decisive(there), json.loads(_text(_decisive(self.told))))
             if first:
                 raise DataError(
                     f"{self.path}: holds a run of other settings: {first}; choose another "
@@ -86,7 +86,7 @@ class RunFolder:
         try:
             self.require_own()
             self.path.mkdir(parents=True, exist_ok=True)
-            self.write("recipe.json", _text(self._told))
+            self.write("recipe.json", _text(self.told))
         except OSError as error:
             raise DataError(
                 f"{self.path}: a run can't be kept here ({error.strerror}); choose another folder: "

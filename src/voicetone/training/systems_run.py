@@ -6,6 +6,7 @@ What a system is and how it is trained is said by its `Method`: `voicetone.train
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from voicetone.evaluation.table import CAUTIONS, concatenate
 from voicetone.features.normalise import NOTES
 from voicetone.features.sets import OPENSMILE
 from voicetone.features.workers import ProgressLines
+from voicetone.models.aae import CHANCE
 from voicetone.training.classifier_data import Material
 from voicetone.training.classifier_run import opensmile_version, resolved, summary
 from voicetone.training.device import device_of_choice
@@ -263,8 +265,11 @@ def settings(
     if recipe.joint:
         out["joint_targets"] = [t.name for t in recipe.targets]
     own = asdict(system)
-    if isinstance(own.get("weights"), str) and own["weights"]:  # wherever the other run lies
-        own["weights"] = "/".join(Path(own["weights"]).parts[-3:])
+    if isinstance(own.get("weights"), str) and own["weights"]:
+        other = Path(own["weights"])  # wherever it lies, with the settings it was trained with
+        told = (other / "recipe.json").read_bytes() if (other / "recipe.json").exists() else b""
+        own["weights"] = "/".join(other.parts[-3:])
+        own["weights_recipe"] = hashlib.sha256(told).hexdigest()
     return {**out, "system": own, "target": asdict(target)}
 
 
@@ -349,6 +354,21 @@ def _finish(
     folder.log(f"{folder.path}: UAR {metrics['uar']['mean']:.3f}, WA {metrics['wa']['mean']:.3f}")
 
 
+def adversarial_cautions(code: str, loss: float) -> list[str]:
+    """What the loss at which a code's discriminators ended says against a run."""
+    if loss < 0.6 * CHANCE:
+        return [
+            f"{code} does not follow its prior: its discriminators end at {loss:.3f}, and at "
+            f"{CHANCE:.3f} where they can't tell"
+        ]
+    if loss > 1.2 * CHANCE:
+        return [
+            f"the discriminators of {code} lag behind: they end at {loss:.3f}, above the "
+            f"{CHANCE:.3f} of a guess"
+        ]
+    return []
+
+
 def last_epochs(folder: RunFolder, seeds: Sequence[int]) -> dict[str, list[float]]:
     """Where the curves of all replicas ended: name → the last value of each."""
     ends: dict[str, list[float]] = {}
@@ -357,7 +377,14 @@ def last_epochs(folder: RunFolder, seeds: Sequence[int]) -> dict[str, list[float
             path = folder.part("curves", fold.name, seed, "json")
             if not path.exists():  # a run made from its predictions alone
                 continue
-            for name, values in json.loads(path.read_text(encoding="utf-8")).items():
+            try:
+                curves = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise DataError(
+                    f"{path}: no training curves ({error}); delete it and the predictions of the "
+                    "same name, and train again"
+                ) from error
+            for name, values in curves.items():
                 last = values if name == "epoch" else values[-1]
                 if last is not None:
                     ends.setdefault(name, []).append(float(last))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -88,6 +88,9 @@ def open_folder(
     networks = tuple(
         TrainedNetwork(f, p, read(p)) for f, p in _weights(folder, table, fold, seed).items()
     )
+    for network in networks:
+        kept = int(network.path.stem.rpartition("-")[2])
+        require_place(network.checkpoint, network.path, network.fold.name, kept)
     recipe = _recipe(settings, path, data, recipe_type)
     found = sources(recipe, recipe.targets)
     if found.main.table.folds != table.folds:
@@ -130,6 +133,10 @@ def _weights(
     """Those of one seed, of all folds or of the one that is wanted by its name or its files'."""
     kept = sorted((folder.path / "checkpoints").glob("*.safetensors"))
     seeds = sorted({int(s) for p in kept if (s := p.stem.rpartition("-")[2]).isdecimal()})
+    if not seeds and folder.told.get("kind") == "gmm-aae" and not _trains(folder.told):
+        raise DataError(
+            f"{folder.path}: a system that trains no network of its own; name another of its recipe"
+        )
     if not seeds:
         raise DataError(
             f"{folder.path}: no weights in its checkpoints; a recipe keeps them with checkpoints = "
@@ -148,6 +155,12 @@ def _weights(
     return found
 
 
+def _trains(settings: Mapping[str, Any]) -> bool:
+    """Whether a system of codes has a network."""
+    system = settings["system"]
+    return not system["weights"] and system["codes"] in ("gmm-aae", "autoencoder")
+
+
 def _recipe(
     settings: dict[str, Any], path: Path, data: Sequence[Path], kind: type[Recipe]
 ) -> Recipe:
@@ -161,6 +174,19 @@ def _recipe(
         protocol = replace(protocol, file=str(path / "folds.json"))
     corpora = tuple(placed(choice, data) for choice in recipe.corpora)
     return replace(recipe, corpora=corpora, protocol=protocol)
+
+
+def require_place(checkpoint: Checkpoint[Any, Any], path: Path, fold: str, seed: int) -> None:
+    """Make sure that weights are of the fold and seed that their place says.
+
+    Raises:
+        DataError: they are of another, whose training may have heard who is tested here.
+    """
+    if (checkpoint.fold, checkpoint.seed) != (fold, seed):
+        raise DataError(
+            f"{path}: weights of fold {checkpoint.fold}, seed {checkpoint.seed}, in the place of "
+            f"fold {fold}, seed {seed}; train again"
+        )
 
 
 def placed(choice: CorpusChoice, data: Sequence[Path]) -> CorpusChoice:
