@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,6 +30,7 @@ from voicetone.training.protocol import Fold
 from voicetone.training.replica_data import Rows, Scaling
 from voicetone.training.replica_fit import Examples, threads
 from voicetone.training.systems_trained import OpenedRun
+from voicetone.training.written import as_json, write_text
 from voicetone.types import Floats
 
 SPLIT = "test"
@@ -280,23 +280,3 @@ def write_rows(
     unfinished = out / f".{uuid.uuid4().hex}"
     pq.write_table(table, unfinished, compression="zstd")
     unfinished.replace(out / "latents.parquet")
-
-
-def as_json(found: Any) -> str:
-    """With five places after the point; what is no number is null."""
-
-    def rounded(value: Any) -> Any:
-        if isinstance(value, float):
-            return round(value, 5) if np.isfinite(value) else None
-        if isinstance(value, dict):
-            return {k: rounded(v) for k, v in value.items()}
-        return [rounded(v) for v in value] if isinstance(value, list) else value
-
-    return json.dumps(rounded(found), indent=1, ensure_ascii=False) + "\n"
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file, whole or not at all."""
-    unfinished = path.with_name(f".{uuid.uuid4().hex}")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)

@@ -229,7 +229,9 @@ def _labelled(
         )
     kept = has_label.where(lambda u: not wanted or _label(u, target) in wanted)
     if not len(kept):
-        raise DataError(f"{choice.name}: no utterance has a {target}; choose another target")
+        raise DataError(
+            f"{choice.name}: no utterance has a label of the target {target}; choose another target"
+        )
     voted = _vote_rule(kept, target)
     return replace(kept, utterances=tuple(replace(u, votes=voted(u.votes)) for u in kept))
 

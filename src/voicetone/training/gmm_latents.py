@@ -20,12 +20,10 @@ from voicetone.models.gmm_aae import Mixture
 from voicetone.training.aae_figures import draw_curves
 from voicetone.training.aae_latents import (
     SPLIT,
-    as_json,
     require_matplotlib,
     require_ours,
     trained_facts,
     write_rows,
-    write_text,
 )
 from voicetone.training.aae_probes import Probes, questions
 from voicetone.training.aae_trained import inputs, scaling_of, summed
@@ -37,6 +35,7 @@ from voicetone.training.replica_data import Rows
 from voicetone.training.replica_fit import Examples, threads
 from voicetone.training.systems_data import examples, labelled_part
 from voicetone.training.systems_trained import changed
+from voicetone.training.written import as_json, write_text
 from voicetone.types import Floats
 
 PLANE, STRANGERS = "plane", "plane-strangers"

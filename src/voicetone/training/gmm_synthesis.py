@@ -32,19 +32,17 @@ from voicetone.training.gmm_quality import Quality, quality, words
 from voicetone.training.gmm_synthesis_files import (
     MARK,
     TITLE,
-    as_json,
     pyarrow_of,
     quality_place,
     require_ours,
     sidecar,
-    whole,
-    write,
 )
 from voicetone.training.gmm_trained import CodesNetwork, CodesRun, open_codes
 from voicetone.training.replica_data import Rows
 from voicetone.training.replica_fit import threads
 from voicetone.training.systems_data import feature_config, required_features
 from voicetone.training.systems_trained import changed, settings_of
+from voicetone.training.written import as_json, whole, write_text
 from voicetone.types import Floats
 
 ENDINGS = (".parquet", ".csv")
@@ -143,11 +141,11 @@ def synthesize(
             for file in files[1:]:  # of older samples: they must not outlive them
                 file.unlink(missing_ok=True)
             if out.suffix == ".csv":
-                write(sidecar(out), as_json({MARK: facts}))
+                write_text(sidecar(out), as_json({MARK: facts}))
         if found is not None:
             told = {MARK: facts, "quality": asdict(found)}
-            write(quality_place(out, "json"), as_json(told))
-            write(quality_place(out, "md"), page)
+            write_text(quality_place(out, "json"), as_json(told))
+            write_text(quality_place(out, "md"), page)
     return page
 
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -99,33 +96,3 @@ def pyarrow_of() -> tuple[Any, Any]:
     except ImportError as error:
         raise MissingExtraError("Parquet", "data") from error
     return pyarrow, parquet
-
-
-def as_json(found: Any) -> str:
-    """JSON for people to read: numbers rounded, what is no number as null."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, float):
-            return round(value, 5) if math.isfinite(value) else None
-        if isinstance(value, dict):
-            return {k: plain(v) for k, v in value.items()}
-        return [plain(v) for v in value] if isinstance(value, list) else value
-
-    return json.dumps(plain(found), indent=1, ensure_ascii=False) + "\n"
-
-
-def write(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
-    with whole(path) as unfinished:
-        unfinished.write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A name to write under that becomes the file's when all is written."""
-    unfinished = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
-    try:
-        yield unfinished
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
