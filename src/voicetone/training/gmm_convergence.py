@@ -13,14 +13,12 @@ import numpy as np
 from voicetone.errors import DataError
 from voicetone.evaluation.table import read_predictions
 from voicetone.training.gmm_checks import weights_path
-from voicetone.training.gmm_match import Match, cautions, match
+from voicetone.training.gmm_match import REACHED, Match, cautions, match
 from voicetone.training.gmm_recipe import CodeSystem
 from voicetone.training.replica_checkpoint import read_codes_checkpoint
 from voicetone.training.runs import RunFolder
 from voicetone.training.systems_recipe import SystemsRecipe
 from voicetone.training.systems_run import adversarial_cautions, last_epochs
-
-_REACHED = 0.5  # of a class's training utterances in its own component
 
 
 def convergence(recipe: SystemsRecipe, system: CodeSystem, folder: RunFolder) -> dict[str, Any]:
@@ -82,7 +80,7 @@ def _empty(recipe: SystemsRecipe, folder: RunFolder) -> dict[str, list[str]]:
             shares = read_arrays(path).get("reached", [])
             labels = read_predictions(folder.predictions_path(fold.name, seed)).labels
             for label, share in zip(labels, shares, strict=False):
-                if share < _REACHED:
+                if share < REACHED:
                     found.setdefault(label, []).append(f"fold {fold.name}, seed {seed}")
     return found
 

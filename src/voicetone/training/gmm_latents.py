@@ -115,6 +115,8 @@ class _Codes:
     posterior: Floats
     """Probability of each component `[n, classes]`."""
     train: Rows
+    labelled: Rows
+    """Those of `train` whose labels the network learnt."""
     test: Rows
     finished: bool
 
@@ -188,12 +190,13 @@ class _Collected:
         return {"uar": uar(truth, said), "components": rows}
 
     def _reached(self, c: _Codes) -> dict[str, float | None]:
-        """Share of each class's training utterances whose likeliest component is its own.
+        """Share of each class's labelled training utterances whose likeliest component is its own.
 
         Pooled over folds, a network that has left a component empty would go unseen.
         """
         material = self.run.material
-        return _recalls(material.truth[c.train], c.posterior[c.train].argmax(1), material.labels)
+        said = c.posterior[c.labelled].argmax(1)
+        return _recalls(material.truth[c.labelled], said, material.labels)
 
     def write(self, out: Path) -> None:
         """`latents.parquet`: one row per test utterance and network."""
@@ -263,7 +266,7 @@ def _coded(run: CodesRun, network: CodesNetwork, codes: Floats) -> _Codes:
     kept = run.folder.part("codes", fold.name, run.seed, "npz")
     if kept.is_file():
         _require_same(run, kept, codes[test], material.truth[test])
-    return _Codes(network, codes, posterior.astype(np.float32), rows, test, finished)
+    return _Codes(network, codes, posterior.astype(np.float32), rows, labelled, test, finished)
 
 
 def _require_same(run: CodesRun, kept: Path, codes: Floats, truth: Rows) -> None:

@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from voicetone.training.gmm_match import REACHED
 from voicetone.training.latents_text import fold_table, probe_table
 
 _KINDS = ("codes", "features")
-_HALF = 0.5  # of a class's training utterances: with fewer, its component was not reached
 
 
 def markdown(found: Mapping[str, Any], figures: Sequence[str]) -> str:
@@ -99,7 +99,7 @@ def _match(found: Mapping[str, Any]) -> Iterator[str]:
 def _empty(found: Mapping[str, Any]) -> Iterator[str]:
     """Networks that put a class elsewhere even where it was heard in training."""
     for net in found["networks"]:
-        missed = {k: v for k, v in net["reached"].items() if v is not None and v < _HALF}
+        missed = {k: v for k, v in net["reached"].items() if v is not None and v < REACHED}
         if missed:
             told = ", ".join(f"{label} ({100 * share:.0f} %)" for label, share in missed.items())
             yield ""

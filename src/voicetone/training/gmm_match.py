@@ -33,6 +33,8 @@ _NEIGHBOURS = 25
 _DRAWS = 10  # of the prior: one draw moves the AUC of 170 codes by about 0.04
 _POINTS = 6  # quantiles of the stretching; more change nothing on validation speakers
 _EACH = 5  # reference codes per quantile
+REACHED = 0.5
+"""Of a class's training utterances in its own component: with fewer it has not been reached."""
 _SAMPLES = 20_000  # of the mixture, for its quantiles
 
 
