@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from systems import Row, interval, mean, named, over_speakers, p_value
+from systems import Row, interval, mean, named, over_speakers, p_value, seeds, table
 
 HEADS = (
     *("system", "UAR %", "interval", "accuracy %", "difference", "t-test", "bootstrap"),
@@ -53,33 +53,24 @@ def page(rows: list[Row]) -> str:
 
 def _table(rows: list[Row]) -> list[str]:
     first = rows[0]
-    seeds = first["seeds"] if isinstance(first["seeds"], int) else len(first["seeds"])
-    lines = [
-        f"**{first['target']}**: {first['labels']}; {first['protocol']}; {seeds} seeds; the "
-        f"largest class is {100 * first['majority_rate']:.1f} %. {_heard(first)}",
-        "",
-        f"| {' | '.join(HEADS)} |",
-        "|---" * len(HEADS) + "|",
+    about = (
+        f"**{first['target']}**: {first['labels']}; {first['protocol']}; {seeds(first)} seeds; the "
+        f"largest class is {100 * first['majority_rate']:.1f} %. {_heard(first)}"
+    )
+    return table(rows, about, HEADS, _cells)
+
+
+def _cells(row: Row, wa: Row) -> list[str]:
+    return [
+        row["system"],
+        mean(row),
+        interval(row),
+        mean(wa),
+        "–" if row.get("difference") is None else f"{100 * row['difference']:+.2f}",
+        p_value(row.get("p_seeds")),
+        p_value(over_speakers(row)),
+        *(_end(row, name) for name in ENDS),
     ]
-    cautions = []
-    for row in rows:
-        if row["metric"] != "uar":
-            continue
-        wa = next(r for r in rows if r["system"] == row["system"] and r["metric"] == "wa")
-        speakers = row["p"] if row.get("test", "").startswith("paired") else None
-        cells = [
-            row["system"],
-            mean(row),
-            interval(row),
-            mean(wa),
-            "–" if row.get("difference") is None else f"{100 * row['difference']:+.2f}",
-            p_value(row.get("p_seeds")),
-            p_value(speakers),
-            *(_end(row, name) for name in ENDS),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-        cautions += [f"- {row['system']}: {text}." for text in row["convergence"]["cautions"]]
-    return [*lines, "", *cautions, *([""] if cautions else [])]
 
 
 def _end(row: Row, name: str) -> str:

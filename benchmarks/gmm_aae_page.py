@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from systems import RESULTS, Row, interval, mean, over_speakers, p_value
+from systems import RESULTS, Row, interval, mean, over_speakers, p_value, seeds, table
 
 HEADS = (
     *("system", "UAR %", "interval", "accuracy %", "difference", "of the difference"),
@@ -60,35 +60,26 @@ def page(rows: list[Row]) -> str:
 
 def _table(rows: list[Row]) -> list[str]:
     first = rows[0]
-    lines = [
+    about = (
         f"{first['labels'][:1].upper()}{first['labels'][1:]}; {first['protocol']}; "
-        f"{first['seeds'] if isinstance(first['seeds'], int) else len(first['seeds'])} seeds; the "
-        f"largest class is {100 * first['majority_rate']:.1f} %. Features: "
-        f"{first['features'].split(';')[0]}. Run {first['date']} on {first['machine']}.",
-        "",
-        f"| {' | '.join(HEADS)} |",
-        "|---" * len(HEADS) + "|",
+        f"{seeds(first)} seeds; the largest class is {100 * first['majority_rate']:.1f} %. "
+        f"Features: {first['features'].split(';')[0]}. Run {first['date']} on {first['machine']}."
+    )
+    return table(rows, about, HEADS, _cells)
+
+
+def _cells(row: Row, wa: Row) -> list[str]:
+    apart, between = row.get("difference"), row.get("difference_interval")
+    return [
+        row["system"],
+        mean(row),
+        interval(row),
+        mean(wa),
+        "–" if apart is None else f"{100 * apart:+.2f}",
+        "–" if not between else f"{100 * between[0]:+.1f} to {100 * between[1]:+.1f}",
+        p_value(row.get("p_seeds")),
+        p_value(over_speakers(row)),
     ]
-    cautions = []
-    for row in rows:
-        if row["metric"] != "uar":
-            continue
-        wa = next(r for r in rows if r["system"] == row["system"] and r["metric"] == "wa")
-        apart = row.get("difference")
-        between = row.get("difference_interval")
-        cells = [
-            row["system"],
-            mean(row),
-            interval(row),
-            mean(wa),
-            "–" if apart is None else f"{100 * apart:+.2f}",
-            "–" if not between else f"{100 * between[0]:+.1f} to {100 * between[1]:+.1f}",
-            p_value(row.get("p_seeds")),
-            p_value(over_speakers(row)),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-        cautions += [f"- {row['system']}: {text}." for text in row["convergence"]["cautions"]]
-    return [*lines, "", *cautions, *([""] if cautions else [])]
 
 
 def _matches(rows: list[Row]) -> list[str]:

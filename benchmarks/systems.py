@@ -128,6 +128,33 @@ class Bench:
         return [result_row(path, RESULTS, m, known, **more) for m in METRICS]
 
 
+def table(
+    rows: list[Row], about: str, heads: Sequence[str], cells: Callable[[Row, Row], list[str]]
+) -> list[str]:
+    """A table of one target's systems, and what is said against them.
+
+    Args:
+        rows: of both metrics.
+        about: the line above it.
+        heads: of the columns.
+        cells: of a system, from its rows of UAR and of accuracy.
+    """
+    lines = [about, "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    cautions = []
+    for row in rows:
+        if row["metric"] != "uar":
+            continue
+        wa = next(r for r in rows if r["system"] == row["system"] and r["metric"] == "wa")
+        lines.append(f"| {' | '.join(cells(row, wa))} |")
+        cautions += [f"- {row['system']}: {text}." for text in row["convergence"]["cautions"]]
+    return [*lines, "", *cautions, *([""] if cautions else [])]
+
+
+def seeds(row: Row) -> int:
+    """How many."""
+    return row["seeds"] if isinstance(row["seeds"], int) else len(row["seeds"])
+
+
 def mean(row: Row) -> str:
     """Mean and SD over seeds, in percent."""
     return f"{100 * row['mean']:.2f}" + ("" if row["sd"] is None else f" ± {100 * row['sd']:.2f}")

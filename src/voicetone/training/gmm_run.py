@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 
 from voicetone.errors import DataError
 from voicetone.features.workers import ProgressLines
+from voicetone.models.gmm_aae import Mixture
 from voicetone.training.gmm_checks import require, weights_path
 from voicetone.training.gmm_codes import Made, made_up, read_out, reference_codes, wanted
 from voicetone.training.gmm_convergence import convergence
@@ -28,6 +28,7 @@ from voicetone.training.systems_data import Sources
 from voicetone.training.systems_recipe import SystemsRecipe
 from voicetone.training.systems_run import Work, refuse_diverged, run_systems
 from voicetone.training.systems_trained import require_place
+from voicetone.training.written import whole
 from voicetone.types import Floats
 
 Progress = Callable[[int, int], None]
@@ -128,7 +129,7 @@ def _train_references(work: Work) -> None:
             else:
                 codes = {s: reference_codes(system, s, x, truth, job) for s in system.sizes}
             made = None if system.synthetic is None else _synthetic(work, job)
-            _score(work, job, codes, made)
+            _predict(work, job, _outcome(work, job, codes, made)[0])
             done += 1
             report(done, len(work.missing))
 
@@ -139,9 +140,7 @@ def _codes_of_others(work: Work, job: Job, x: Floats) -> dict[int, Floats]:
     with torch.no_grad():
         codes = net.encode(torch.from_numpy(x)[None])[0].numpy()
     mixture = net.config.mixture
-    held = job.validation
-    exact = codes.astype(np.float64)
-    stretched = stretch(exact, exact[held], _truth(work, held), mixture).astype(np.float32)
+    stretched = _stretched(work, job, codes, mixture)
     arrays = {"codes": codes, "stretched": stretched}
     told = {name: values[job.test] for name, values in arrays.items()}
     _write(work, job, "codes", told | {"truth": _truth(work, job.test)})
@@ -216,14 +215,15 @@ def _keep(work: Work, job: Job, found: dict[int, Coded]) -> None:
     system: CodeSystem = work.system
     codes = {size: one.codes for size, one in found.items()}
     adversarial = system.codes == "gmm-aae"
-    stretched = {s: _stretched(work, job, s, c) for s, c in codes.items()} if adversarial else {}
+    mixtures = {s: system.config(1, work.data.classes[0], s).mixture for s in codes}
+    stretched = {s: _stretched(work, job, c, mixtures[s]) for s, c in codes.items() if adversarial}
     used = stretched if system.stretch and adversarial else codes
     outcome, size = _outcome(work, job, used, None)
     one = found[size]
     arrays = {"codes": codes[size][job.test], "truth": _truth(work, job.test)}
     if adversarial:
         arrays["stretched"] = stretched[size][job.test]
-        arrays["reached"] = _reached(work, job, size, codes[size])
+        arrays["reached"] = _reached(work, job, codes[size], mixtures[size])
     _write(work, job, "codes", arrays)
     if one.snapshots:
         part = np.zeros(len(one.codes), dtype=np.int8)
@@ -248,12 +248,10 @@ def _keep(work: Work, job: Job, found: dict[int, Coded]) -> None:
     _predict(work, job, outcome)
 
 
-def _reached(work: Work, job: Job, size: int, codes: Floats) -> Any:
+def _reached(work: Work, job: Job, codes: Floats, mixture: Mixture) -> Any:
     """Of each class's training utterances, the share in its own component."""
-    classes = work.data.classes[0]
-    mixture = work.system.config(1, classes, size).mixture
     truth = _truth(work, job.labelled)
-    weights = np.bincount(truth, minlength=classes) / len(truth)
+    weights = np.bincount(truth, minlength=mixture.classes) / len(truth)
     return reached(codes[job.labelled].astype(np.float64), truth, mixture, weights)
 
 
@@ -261,13 +259,12 @@ def _truth(work: Work, rows: Any) -> Any:
     return work.data.truth[rows, 0]
 
 
-def _stretched(work: Work, job: Job, size: int, codes: Floats) -> Floats:
+def _stretched(work: Work, job: Job, codes: Floats, mixture: Mixture) -> Floats:
     """Codes stretched on validation speakers; as they are where these all lie in the middle.
 
     Raises:
         DataError: they do, and stretched codes are what the system is to use.
     """
-    mixture = work.system.config(1, work.data.classes[0], size).mixture
     held = job.validation
     exact = codes.astype(np.float64)
     try:
@@ -282,9 +279,8 @@ def _stretched(work: Work, job: Job, size: int, codes: Floats) -> Floats:
 def _write(work: Work, job: Job, kind: str, arrays: dict[str, Any]) -> None:
     path = work.folders[0].part(kind, work.fold(job), job.seed, "npz")
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{uuid.uuid4().hex}.npz")
-    np.savez_compressed(unfinished, allow_pickle=False, **arrays)
-    unfinished.replace(path)
+    with whole(path) as unfinished:
+        np.savez_compressed(unfinished, allow_pickle=False, **arrays)
 
 
 def _checkpoint(work: Work, job: Job, size: int, one: Coded) -> None:
@@ -303,10 +299,6 @@ def _checkpoint(work: Work, job: Job, size: int, one: Coded) -> None:
 def _outcome(work: Work, job: Job, codes: dict[int, Floats], made: Made | None) -> Any:
     truth, classes = work.data.truth[:, 0], work.data.classes[0]
     return read_out(work.system, codes, truth, classes, job, made)
-
-
-def _score(work: Work, job: Job, codes: dict[int, Floats], made: Made | None) -> None:
-    _predict(work, job, _outcome(work, job, codes, made)[0])
 
 
 def _predict(work: Work, job: Job, outcome: Any) -> None:
