@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import soundfile
 import torch
@@ -15,12 +16,14 @@ import torch
 from voicetone.errors import DataError
 from voicetone.features.spectral import SpectralConfig
 from voicetone.inference.file import analyze
+from voicetone.models.conformer import ConformerConfig
 from voicetone.models.tone import ToneConfig, ToneNet
 from voicetone.pretrained import load
 from voicetone.training.protocol import Fold, FoldTable
 from voicetone.training.run import train
 from voicetone.training.tone_batches import inverse_frequency, labels_of
 from voicetone.training.tone_data import AugmentConfig, Clip, build, pack, speech_labels
+from voicetone.training.tone_export import graphs
 from voicetone.training.tone_run import Material, fold_folder
 from voicetone.training.tone_scores import best_temperature
 from voicetone.training.tone_ship import emotion_table
@@ -245,9 +248,14 @@ def test_weights_need_a_licence(world: Path, monkeypatch: pytest.MonkeyPatch) ->
         _train(world, monkeypatch, "unlicensed", 'licence=""')
 
 
-def test_any_cut_of_a_stream_gives_the_same_frames() -> None:
+CONFORMER = ConformerConfig(inputs=8, width=12, layers=2, heads=2, kernel=3, past=5)
+
+
+@pytest.mark.parametrize("conformer", [None, CONFORMER], ids=["front", "conformer"])
+def test_any_cut_of_a_stream_gives_the_same_frames(conformer: ConformerConfig | None) -> None:
     torch.manual_seed(0)
-    config = ToneConfig(mels=16, lags=4, width=8, stem=(2, 4), heads=2, dilations=(1, 2, 4))
+    sizes = {"mels": 16, "lags": 4, "width": 8, "stem": (2, 4), "dilations": (1, 2, 4)}
+    config = ToneConfig(**sizes, heads=2, conformer=conformer)
     net = ToneNet(config).eval()
     features = torch.randn(2, 80, config.features)
     with torch.no_grad():
@@ -258,6 +266,27 @@ def test_any_cut_of_a_stream_gives_the_same_frames() -> None:
             pieces.append(frames)
     torch.testing.assert_close(torch.cat(pieces, dim=1), whole, atol=1e-5, rtol=0)
     torch.testing.assert_close(state, end, atol=1e-5, rtol=0)
+    _check_graphs(net, features, whole)
+
+
+def _check_graphs(net: ToneNet, features: torch.Tensor, whole: torch.Tensor) -> None:
+    """The exported graphs give the same in other batches and chunks than they were traced with."""
+    made = {k: onnxruntime.InferenceSession(v) for k, v in graphs(net).items()}
+    for row in (slice(0, 1), slice(0, 2)):
+        part = features[row].numpy()
+        state, pieces = np.zeros((len(part), net.config.state_size), np.float32), []
+        for start, stop in ((0, 2), (2, 14), (14, 80)):
+            inputs = {"features": part[:, start:stop], "state": state}
+            frames, _, state = made["encoder.onnx"].run(None, inputs)
+            pieces.append(frames)
+        together = np.concatenate(pieces, axis=1)
+        np.testing.assert_allclose(together, whole[row], atol=1e-4)
+        weight = np.ones(together.shape[:2], np.float32)
+        found = made["head.onnx"].run(None, {"frames": together, "weight": weight})
+        with torch.no_grad():
+            wanted = net.head(whole[row], torch.from_numpy(weight))
+        for one, other in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-4)
 
 
 def test_padding_never_changes_a_score() -> None:

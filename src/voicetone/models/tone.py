@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from voicetone.models.conformer import Conformer, ConformerConfig
 from voicetone.models.front import Front, FrontConfig
 
 
@@ -27,6 +28,19 @@ class ToneConfig(FrontConfig):
     """Units between pooling and the outputs."""
     sentiments: int = 3
     emotions: int = 8
+    conformer: ConformerConfig | None = None
+    """What else encodes the front end's frames; nothing if None."""
+
+    @property
+    def frame(self) -> int:
+        """Values per encoded frame."""
+        return self.width if self.conformer is None else self.conformer.width
+
+    @property
+    def state_size(self) -> int:
+        """Numbers of carried state per stream."""
+        more = 0 if self.conformer is None else self.conformer.state_size
+        return sum(self.state_sizes) + more
 
 
 class Presence(nn.Module):
@@ -45,17 +59,19 @@ class Presence(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Features `[B, 2n, F]` → frames `[B, n, width + 1]`, whose last value damps pauses in the
+    """Features `[B, 2n, F]` → frames `[B, n, frame + 1]`, whose last value damps pauses in the
     head's attention, and speech presence by a light classifier that is trained afterwards on the
     frozen encoder."""
 
     def __init__(self, config: ToneConfig) -> None:
         super().__init__()
+        self.split = [sum(config.state_sizes), config.state_size - sum(config.state_sizes)]
         self.front = Front(config)
-        self.speech = nn.Conv1d(config.width, 1, 1)
+        self.conformer = None if config.conformer is None else Conformer(config.conformer)
+        self.speech = nn.Conv1d(config.frame, 1, 1)
         with torch.random.fork_rng(devices=[]):
             # Drawn aside: what is trained first doesn't depend on what is trained afterwards.
-            self.presence = Presence(config.width)
+            self.presence = Presence(config.frame)
 
     def forward(self, features: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """One stretch of a stream.
@@ -65,9 +81,15 @@ class Encoder(nn.Module):
             state: `[B, state_size]`, zeros at the start.
 
         Returns:
-            frames `[B, n, width + 1]`, speech probability `[B, n]`, state `[B, state_size]`.
+            frames `[B, n, frame + 1]`, speech probability `[B, n]`, state `[B, state_size]`.
         """
-        x, state = self.front(features, state)
+        if self.conformer is None:
+            x, state = self.front(features, state)
+        else:
+            before, above = torch.split(state, self.split, dim=1)
+            x, before = self.front(features, before)
+            encoded, above = self.conformer(x, above)
+            x, state = encoded.transpose(1, 2), torch.cat([before, above], dim=1)
         frames = torch.cat([x, self.speech(x)], dim=1).transpose(1, 2)
         return frames, torch.sigmoid(self.presence(x)), state
 
@@ -78,7 +100,7 @@ class Head(nn.Module):
     def __init__(self, config: ToneConfig) -> None:
         super().__init__()
         self.heads = config.heads
-        width = config.width
+        width = config.frame
         self.attend = nn.Sequential(nn.Linear(width, 64), nn.Tanh(), nn.Linear(64, config.heads))
         self.norm = nn.BatchNorm1d(2 * width)
         self.mix = nn.Linear(2 * width, config.hidden)
@@ -90,7 +112,7 @@ class Head(nn.Module):
         """Pool and classify.
 
         Args:
-            frames: `[B, n, width + 1]` of the encoder.
+            frames: `[B, n, frame + 1]` of the encoder.
             weight: `[B, n]`, 1 for a frame of audio and 0 for padding.
 
         Returns:
@@ -122,7 +144,9 @@ class ToneNet(nn.Module):
     def forward(self, features: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Whole clips `[B, 2n, F]` with `weight` `[B, n]` → sentiment logits, emotion logits
         and the logits of speech `[B, n]` that the attention uses."""
-        frames, _, _ = self.encoder(features, self.encoder.front.start(len(features)))
+        frames, _, _ = self.encoder(
+            features, features.new_zeros(len(features), self.config.state_size)
+        )
         sentiment, emotion = self.head(frames, weight)
         return sentiment, emotion, frames[..., -1]
 

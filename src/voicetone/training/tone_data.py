@@ -18,11 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voicetone.audio.units import FRAME, SAMPLE_RATE
+from voicetone.augment.codec import codec
 from voicetone.augment.draws import generator
 from voicetone.augment.gain import gain
 from voicetone.augment.noise import noise
 from voicetone.augment.pitch import pitch
 from voicetone.augment.reverb import reverb
+from voicetone.augment.rooms import room_reverb
 from voicetone.augment.speed import at_rate, speed
 from voicetone.augment.telephone import telephone
 from voicetone.corpora.prepared import data_root, rows
@@ -40,7 +42,11 @@ class AugmentConfig:
     pitch_semitones: float = 2.0
     reverb: float = 0.3
     noise: float = 0.4
+    room: float = 0.0
+    """Simulated rooms; where one is drawn there is no measured one."""
     telephone: float = 0.25
+    codec: float = 0.0
+    """G.711 or GSM 06.10 over a telephone's band, where `telephone` is not drawn."""
     noise_folds: tuple[int, ...] = (1, 2, 3)
     """Folds of the noise corpus that training may hear."""
 
@@ -123,12 +129,17 @@ def speech_variant(
     if rng.random() < config.pitch:
         wave = pitch(wave, rng, config.pitch_semitones)
     labels = speech_labels(features_of(wave, spectral), spectral.mels)
-    if rng.random() < config.reverb:
+    # What a recipe doesn't ask for draws nothing, so that the rest is what it was without it.
+    if config.room and rng.random() < config.room:
+        wave = room_reverb(wave, rng)
+    elif rng.random() < config.reverb:
         wave = reverb(wave, rng, sounds.responses)
     if rng.random() < config.noise:
         wave = noise(wave, rng, sounds.noises)
     if rng.random() < config.telephone:
         wave = telephone(wave, rng)
+    elif config.codec and rng.random() < config.codec:
+        wave = codec(wave, rng)
     wave = gain(wave, rng)
     return Clip(features_of(wave, spectral).astype(np.float16), labels)
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from voicetone.audio.units import FRAME, HOP_SECONDS, SAMPLE_RATE, WINDOW_FRAMES, WINDOW_SECONDS
 from voicetone.features.spectral import SpectralConfig
+from voicetone.models.conformer import ConformerConfig
 from voicetone.models.tone import ToneConfig, ToneNet
 from voicetone.pretrained import bundle
 from voicetone.pretrained.spec import STREAM
@@ -36,7 +37,7 @@ def graphs(net: ToneNet) -> dict[str, bytes]:
     config = net.config
     features = torch.zeros(2, 2 * 20, config.features)
     state = torch.zeros(2, config.state_size)
-    frames, weight = torch.zeros(2, WINDOW_FRAMES, config.width + 1), torch.ones(2, WINDOW_FRAMES)
+    frames, weight = torch.zeros(2, WINDOW_FRAMES, config.frame + 1), torch.ones(2, WINDOW_FRAMES)
     free = {0: "batch", 1: "time"}
     return {
         "encoder.onnx": exported(
@@ -93,11 +94,23 @@ def multiply_adds(config: ToneConfig) -> int:
     per_frame += second * first * 3 * 5 * (config.mels // 4)
     per_frame += (second * (config.mels // 4) + 2 * config.lags) * config.width
     block = config.kernel * config.width + 2 * config.expand * config.width**2
-    per_frame += len(config.dilations) * block + config.width
-    per_frame += 64 * (config.width + 1)  # speech presence
-    pooling = config.width * 64 + 64 * config.heads + 4 * config.width
-    outputs = config.hidden * (2 * config.width + config.sentiments + config.emotions)
+    per_frame += len(config.dilations) * block
+    per_frame += _conformer_adds(config.conformer) if config.conformer else 0
+    frame = config.frame
+    per_frame += frame + 64 * (frame + 1)  # the head's damping, speech presence
+    pooling = frame * 64 + 64 * config.heads + 4 * frame
+    outputs = config.hidden * (2 * frame + config.sentiments + config.emotions)
     return round(rate * per_frame + (WINDOW_FRAMES * pooling + outputs) / HOP_SECONDS)
+
+
+def _conformer_adds(config: ConformerConfig) -> int:
+    """Multiply-adds per frame."""
+    width = config.width
+    steps = 2 * 2 * config.expand * width**2
+    # A stretch's keys are all compared with all of its frames; a second has 32 of them.
+    attention = 4 * width**2 + 2 * width * (config.past + round(SAMPLE_RATE / FRAME))
+    convolution = 3 * width**2 + config.kernel * width
+    return config.inputs * width + config.layers * (steps + attention + convolution)
 
 
 def write_bundle(
@@ -130,7 +143,7 @@ def write_bundle(
         "frame_samples": FRAME,
         "features": spectral.to_dict(),
         "state_size": config.state_size,
-        "embedding_size": config.width + 1,
+        "embedding_size": config.frame + 1,
         "graphs": {"encoder": "encoder.onnx", "head": "head.onnx"},
         "parameters": sum(p.numel() for p in net.parameters()),
         "mac_per_second": multiply_adds(config),
