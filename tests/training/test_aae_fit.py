@@ -55,7 +55,7 @@ def made(frames: int = 0, classes: Sequence[int] = (3,)) -> Examples:
         centre = sum(c[place] for c, place in zip(centres, row, strict=True))
         shape = (int(rng.integers(5, 25)), FEATURES) if frames else (FEATURES,)
         values.append((centre + rng.standard_normal(shape)).astype(np.float32))
-    return Examples(Values(values, frames, CPU), truth.astype(np.int64), tuple(classes))
+    return Examples(Values(values, frames, CPU), (truth.astype(np.int64),), tuple(classes))
 
 
 def jobs(unlabelled: bool = False) -> list[Job]:
@@ -188,17 +188,17 @@ def test_a_replica_that_is_no_number_leaves_the_others_alone(
 
 def test_hidden_labels_are_never_seen() -> None:
     data, which = made(), jobs(unlabelled=True)
-    scrambled = data.truth.copy()
+    scrambled = data.truth[0].copy()
     for job in which:  # a label may be hidden from one and known to another: one job at a time
         hidden = scrambled.copy()
         hidden[job.unlabelled] = (hidden[job.unlabelled] + 1) % 3
         hidden[job.test] = (hidden[job.test] + 1) % 3
-        other = Examples(data.values, hidden, data.classes)
+        other = Examples(data.values, (hidden,), data.classes)
         system = quick("vanilla", true_labels_to_decoder=True, prior="training")
         same(trained(data, [job], system)[0], trained(other, [job], system)[0])
-        known = data.truth.copy()
+        known = data.truth[0].copy()
         known[job.labelled] = (known[job.labelled] + 1) % 3
-        changed = trained(Examples(data.values, known, data.classes), [job], system)[0]
+        changed = trained(Examples(data.values, (known,), data.classes), [job], system)[0]
         assert not np.allclose(changed.scores[0], trained(data, [job], system)[0].scores[0])
 
 
@@ -218,7 +218,7 @@ def _trainer(system: System, data: Examples, which: Sequence[Job]) -> tuple[Aae,
     trainer = Trainer(net, system, prior_of(system, data, which), draws)
     rows = torch.from_numpy(np.stack([j.labelled[: system.batch] for j in which]))
     x, mask = batch(data.values, scaling(data, which), rows)
-    return net, trainer, Batch(x, mask, torch.from_numpy(data.truth)[rows])
+    return net, trainer, Batch(x, mask, torch.from_numpy(data.truth[0])[rows])
 
 
 def _moved(net: Aae, act: Callable[[], object]) -> set[str]:
@@ -311,7 +311,7 @@ def test_what_the_discriminators_see() -> None:
 def test_prior_of_training_frequencies() -> None:
     data = made()
     job = jobs()[0]
-    job = dataclasses.replace(job, labelled=job.labelled[data.truth[job.labelled, 0] != 2])
+    job = dataclasses.replace(job, labelled=job.labelled[data.truth[0][job.labelled, 0] != 2])
     share = prior_of(quick("vanilla", prior="training"), data, [job])
     assert share.tolist() == [[0.5, 0.5, 0.0]]
     assert prior_of(quick("vanilla"), data, [job]).numpy() == pytest.approx(1 / 3)
@@ -358,7 +358,7 @@ def test_one_network_with_a_y_for_each_target() -> None:
         assert [s.shape for s in outcome.scores] == [(len(job.test), 3), (len(job.test), 2)]
         for place, scores in enumerate(outcome.scores):
             assert scores.sum(1) == pytest.approx(1, abs=1e-5)
-            assert uar(data.truth[job.test, place], scores.argmax(1)) > 0.8
+            assert uar(data.truth[0][job.test, place], scores.argmax(1)) > 0.8
 
 
 def test_frames_beyond_the_end_have_no_influence() -> None:
@@ -394,7 +394,7 @@ def test_values_beyond_the_limit_are_cut() -> None:
 
 # What a sound training reaches on this data, and training with one loss broken does not.
 EXPECTED = {
-    "classifies": lambda o, data, job: uar(data.truth[job.test, 0], o.scores[0].argmax(1)) > 0.9,
+    "classifies": lambda o, data, job: uar(data.truth[0][job.test, 0], o.scores[0].argmax(1)) > 0.9,
     "reconstructs": lambda o, data, job: o.curves["validation_reconstruction"][-1] < 0.6,
     "style follows its prior": lambda o, data, job: 0.5 < o.curves["z_sd"][-1] < 1.5,
     "discriminators hardly tell": lambda o, data, job: o.curves["discriminator_z"][-1] > 0.55,

@@ -18,7 +18,7 @@ from voicetone.errors import DataError, UsageError, VoicetoneError
 from voicetone.evaluation.table import concatenate, read_predictions
 from voicetone.features.extract import Features, extract
 from voicetone.models import aae
-from voicetone.training import aae_run, systems_data, systems_run
+from voicetone.training import aae_run, systems_data
 from voicetone.training.aae_recipe import AaeRecipe, System
 from voicetone.training.aae_run import baseline_of
 from voicetone.training.classifier_recipe import CorpusChoice, ProtocolChoice
@@ -273,15 +273,15 @@ def test_hidden_labels_change_nothing(corpus: Path, tmp_path: Path) -> None:
     before = scores(train(path) / "emotion" / "vanilla")
     found = sources(_recipe(corpus), [Target("emotion")])
     (job,) = jobs_of(found, System("x", batch=8, labelled=0.5), [(0, 0)])
-    real = systems_run.examples
+    real = systems_data.truth_of
 
     def scrambled(*arguments: Any) -> Any:
-        data = real(*arguments)
-        data.truth[job.unlabelled] = (data.truth[job.unlabelled] + 1) % 3
-        return data
+        truth = real(*arguments)
+        truth[job.unlabelled] = (truth[job.unlabelled] + 1) % 3
+        return truth
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(systems_run, "examples", scrambled)
+        patch.setattr(systems_data, "truth_of", scrambled)
         after = scores(train(path, [f"out={tmp_path / 'other'}"]) / "emotion" / "vanilla")
     fold = {found.main.utterances[i].id for i in job.test}
     same = {key: np.array_equal(before[key], after[key]) for key in before}

@@ -61,7 +61,11 @@ def swapped(rows: Tensor, values: list[Any], frames: int = 0) -> dict[str, Any]:
         made.x = torch.from_numpy(np.stack(values))
     count = len(values)
     scaling = Scaling(
-        torch.zeros(count, dtype=torch.int64), mean.float()[None], scale.float()[None], 10.0
+        torch.arange(count)[None],
+        torch.zeros(1, count, dtype=torch.int64),
+        mean.float()[None],
+        scale.float()[None],
+        10.0,
     )
     y = np.full((count, 2), 0.5, dtype=np.float32)
     y[:, 0] += 0.01
@@ -74,7 +78,7 @@ def swapped(rows: Tensor, values: list[Any], frames: int = 0) -> dict[str, Any]:
         np.arange(count - 2, count),
     )
     swaps = Swaps(0, CLASSES)
-    swaps.add(codes, Examples(made, np.zeros((count, 1), dtype=np.int64), (2,)), scaling)
+    swaps.add(codes, Examples(made, (np.zeros((count, 1), dtype=np.int64),), (2,)), scaling)
     return swaps.results()
 
 

@@ -44,7 +44,7 @@ def made(count: int = COUNT, seed: int = 1) -> Examples:
     truth = np.arange(count) % CLASSES
     centres = 3 * np.random.default_rng(1).standard_normal((CLASSES, FEATURES))
     values = centres[truth] + rng.standard_normal((count, FEATURES))
-    return Examples(Values(list(values.astype(np.float32)), 0, CPU), truth[:, None], (CLASSES,))
+    return Examples(Values(list(values.astype(np.float32)), 0, CPU), (truth[:, None],), (CLASSES,))
 
 
 def jobs(unlabelled: bool = False) -> list[Job]:
@@ -62,7 +62,7 @@ def jobs(unlabelled: bool = False) -> list[Job]:
 
 
 def scaling(data: Examples, which: Sequence[Job]) -> Scaling:
-    nobody = [""] * len(data.truth)
+    nobody = [""] * len(data.truth[0])
     return Scaling.of(data.values, which, "global", 10.0, nobody, nobody)
 
 
@@ -198,9 +198,9 @@ def test_hidden_labels_are_never_seen(index: int) -> None:
     first = trained(data, [job], quick())[0]
 
     def scrambled(rows: np.ndarray) -> Coded:
-        truth = data.truth.copy()
+        truth = data.truth[0].copy()
         truth[rows] = (truth[rows] + 1) % CLASSES
-        return trained(Examples(data.values, truth, data.classes), [job], quick())[0]
+        return trained(Examples(data.values, (truth,), data.classes), [job], quick())[0]
 
     same(first, scrambled(np.concatenate([job.unlabelled, job.test])))
     same(first, scrambled(job.validation), curves=False)  # they only watch
@@ -219,10 +219,10 @@ def test_unlabelled_rows_join(codes: str) -> None:
 
 def test_frequencies_are_those_of_labelled_training_rows() -> None:
     data, (one, two, _) = made(), jobs(unlabelled=True)
-    few = one.labelled[data.truth[one.labelled, 0] != 2]
+    few = one.labelled[data.truth[0][one.labelled, 0] != 2]
     found = frequencies(data, [dataclasses.replace(one, labelled=few), two])
     assert found[0, 2] == 0
-    wanted = [float((data.truth[two.labelled, 0] == k).mean()) for k in range(CLASSES)]
+    wanted = [float((data.truth[0][two.labelled, 0] == k).mean()) for k in range(CLASSES)]
     assert found[1] == pytest.approx(wanted)
 
 
@@ -234,7 +234,7 @@ def _trainer(
     weights = torch.tensor(shares) if shares else torch.full((len(which), CLASSES), 1 / CLASSES)
     rows = torch.from_numpy(np.stack([j.labelled[: system.batch] for j in which]))
     x, mask = batch(data.values, scaling(data, which), rows)
-    truth = torch.from_numpy(data.truth)[rows]
+    truth = torch.from_numpy(data.truth[0])[rows]
     return net, GmmTrainer(net, system, weights, draws), Batch(x, mask, truth)
 
 
@@ -349,14 +349,14 @@ def _classes(found: Coded, data: Examples, job: Job) -> float:
     codes = found.codes[job.test].astype(np.float64)
     mixture = EASY.config(FEATURES, CLASSES, 2).mixture
     likely = mixture.posterior(codes, np.full(CLASSES, 1 / CLASSES)).argmax(1)
-    return uar(data.truth[job.test, 0], likely)
+    return uar(data.truth[0][job.test, 0], likely)
 
 
 def _auc(found: Coded, data: Examples, job: Job) -> float:
     """Of telling codes of strangers from samples of the mixture."""
     codes = found.codes[job.test].astype(np.float64)
     mixture = EASY.config(FEATURES, CLASSES, 2).mixture
-    return match(codes, data.truth[job.test, 0], ["a", "b", "c"], mixture, 0).auc
+    return match(codes, data.truth[0][job.test, 0], ["a", "b", "c"], mixture, 0).auc
 
 
 def test_codes_of_strangers_follow_the_mixture() -> None:

@@ -19,7 +19,7 @@ from training.toy_gmm import SYSTEMS, recipe, system
 from voicetone.errors import DataError, UsageError
 from voicetone.evaluation.table import concatenate, read_predictions
 from voicetone.models import aae
-from voicetone.training import gmm_match, gmm_run, systems_data, systems_run
+from voicetone.training import gmm_match, gmm_run, systems_data
 from voicetone.training.gmm_recipe import CodesRecipe, CodeSystem
 from voicetone.training.gmm_run import baseline_of
 from voicetone.training.gmm_trained import open_codes
@@ -239,16 +239,16 @@ def test_hidden_labels_change_nothing(corpus: Path, tmp_path: Path) -> None:
     found = systems_data.sources(recipe_of, recipe_of.targets)
     (job,) = systems_data.jobs_of(found, recipe_of.systems[0], [(0, 0)])
     assert len(job.unlabelled) == 3
-    real = systems_run.examples
+    real = systems_data.truth_of
 
     def scrambled(*given: Any) -> Any:
-        data = real(*given)
+        truth = real(*given)
         rows = np.concatenate([job.unlabelled, job.test])
-        data.truth[rows] = (data.truth[rows] + 1) % 3
-        return data
+        truth[rows] = (truth[rows] + 1) % 3
+        return truth
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(systems_run, "examples", scrambled)
+        patch.setattr(systems_data, "truth_of", scrambled)
         second = train(path, [f"out={tmp_path / 'other'}"])
     tested = {found.main.utterances[i].id for i in job.test}
     for name in ("gmm-aae", "lda"):
@@ -347,7 +347,7 @@ def test_a_checkpoint_gives_the_codes_of_the_run(whole: Path, corpus: Path) -> N
     assert opened.name == "toy/emotion/gmm-aae"
     assert opened.seed == 0
     assert [n.fold.name for n in opened.networks] == [f"toy s{i}" for i in range(5)]
-    values = systems_data.required_features(opened.found, SystemFeatures("mfcc"), 1)
+    values = systems_data.required_features(opened.found.utterances, SystemFeatures("mfcc"), 1)
     for network in opened.networks:
         checkpoint = network.checkpoint
         assert checkpoint.labels == (("anger", "happiness", "sadness"),)

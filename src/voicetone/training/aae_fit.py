@@ -200,11 +200,11 @@ def prior_of(system: System, examples: Examples, jobs: Sequence[Job]) -> Tensor:
     """Probabilities of the classes in y's prior `[R, classes of all ys]`."""
     rows = []
     for job in jobs:
-        parts = []
+        parts, truth = [], examples.truth[job.target]
         for index, count in enumerate(examples.classes):
             share = np.full(count, 1 / count)
             if system.prior == "training":
-                seen = np.bincount(examples.truth[job.labelled, index], minlength=count)
+                seen = np.bincount(truth[job.labelled, index], minlength=count)
                 share = seen / seen.sum()
             parts.append(share)
         rows.append(np.concatenate(parts))
@@ -238,7 +238,7 @@ def encode(
 def watch(
     net: Aae, examples: Examples, scaling: Scaling, jobs: Sequence[Job]
 ) -> list[dict[str, float]]:
-    """What the validation speakers show of each replica: UAR, losses, and the codes' shape.
+    """What its validation speakers show of each replica: UAR, losses, and the codes' shape.
 
     `y_entropy` is that of the mean y, as a share of the greatest there is: 0 is a collapsed y.
     `z_mean` and `z_sd` are root mean square of the means and mean of the SDs over z's dimensions:
@@ -249,12 +249,16 @@ def watch(
     rows = [job.validation for job in jobs]
     ys, zs = encode(net, examples, scaling, rows)
     errors = _reconstruction(net, examples, scaling, rows, ys, zs) if zs is not None else None
-    found = []
+    found: list[dict[str, float]] = []
     for index, job in enumerate(jobs):
         told: dict[str, float] = {}
+        found.append(told)
+        if not len(job.validation):
+            continue
         recalls, losses, entropies = [], [], []
         for place, y in enumerate(ys):
-            truth, p = examples.truth[job.validation, place], y[index].astype(np.float64)
+            truth = examples.truth[job.target][job.validation, place]
+            p = y[index].astype(np.float64)
             recalls.append(uar(truth, p.argmax(1)) if np.isfinite(p).all() else float("nan"))
             losses.append(-np.log(p[np.arange(len(p)), truth] + 1e-12).mean())
             mean = p.mean(0)
@@ -266,7 +270,6 @@ def watch(
             told["z_mean"] = float(np.sqrt((z.mean(0) ** 2).mean()))
             told["z_sd"] = float(z.std(0).mean())
             told["validation_reconstruction"] = errors[index]
-        found.append(told)
     return found
 
 

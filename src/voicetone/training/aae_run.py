@@ -54,7 +54,7 @@ class _Method:
                 outcomes = fit(work.data, group, scaling, work.system, work.steps, progress)
             for job, outcome in zip(group, outcomes, strict=True):
                 _keep(work, job, outcome)
-            refuse_diverged(work.folders[0], group, outcomes)
+            refuse_diverged(work, group, outcomes)
 
     def convergence(
         self, recipe: SystemsRecipe, system: System, folder: RunFolder
@@ -100,13 +100,13 @@ def system_words(system: System) -> str:
 
 def _keep(work: Work, job: Job, outcome: Outcome) -> None:
     """Write what a replica gave; of a diverged one the weights only."""
-    name, found = work.fold(job), work.found
+    name, part = work.fold(job), work.part(job)
     if work.wants_checkpoint(job) or outcome.diverged:
         write_checkpoint(
-            work.folders[0].part("checkpoints", name, job.seed, "safetensors"),
+            work.file(job, "checkpoints", "safetensors"),
             outcome.state,
             config=network_config(work.system, work.data),
-            labels=[m.labels for m in found.materials],
+            labels=[m.labels for m in part.found.materials],
             features=work.system.features,
             fold=name,
             seed=job.seed,
@@ -115,7 +115,7 @@ def _keep(work: Work, job: Job, outcome: Outcome) -> None:
     if outcome.diverged:
         return
     for folder, material, told, scores in zip(
-        work.folders, found.materials, work.meta, outcome.scores, strict=True
+        part.folders, part.found.materials, part.meta, outcome.scores, strict=True
     ):
         meta = {**told, "chosen": json.dumps({"epoch": outcome.epoch})}
         table = material.predictions(job.test, scores, name, job.seed, meta, probabilities=True)

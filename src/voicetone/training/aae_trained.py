@@ -149,7 +149,8 @@ def scaling_of(checkpoint: Checkpoint[Any, Any], values: Values, run: TrainedRun
     shift, spread = torch.from_numpy(values.shift), torch.from_numpy(values.spread)
     mean = ((checkpoint.mean - shift) / spread).float()
     scale = (checkpoint.scale / spread).float()
-    return Scaling(torch.from_numpy(group), mean[None], scale[None], choice.limit)
+    place = torch.arange(len(group))[None]
+    return Scaling(place, torch.from_numpy(group)[None], mean[None], scale[None], choice.limit)
 
 
 def codes_of(run: TrainedRun, network: Network, data: Examples) -> tuple[Codes, Scaling]:

@@ -34,7 +34,7 @@ class Coded(Kept):
     codes: Floats = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
     """Of every utterance of the run `[n, size]`."""
     snapshots: tuple[tuple[int, Floats], ...] = ()
-    """Epoch and codes, evenly spaced over the training; of one replica only."""
+    """Epoch and codes, evenly spaced over the training; of few replicas only."""
 
 
 class GmmTrainer:
@@ -109,7 +109,7 @@ def fit_codes(
     size: int,
     steps: int,
     progress: Callable[[int, int], None] = lambda done, of: None,
-    shown: int | None = 0,
+    shown: Sequence[int] = (0,),
 ) -> list[Coded]:
     """Train replicas from scratch, and encode every utterance with each.
 
@@ -124,7 +124,7 @@ def fit_codes(
         size: of the codes.
         steps: per epoch; every replica makes as many.
         progress: told how many of how many epochs are done.
-        shown: the replica whose codes are kept over the epochs.
+        shown: the replicas whose codes are kept over the epochs.
     """
     device = examples.values.device
     draws = Draws([job.draw for job in jobs], device)
@@ -137,8 +137,7 @@ def fit_codes(
         net, examples, scaling, jobs, trainer.step, watcher.look, system.batch, apart=False
     )
     kept = training.run(system.epochs, steps, progress)
-    every = np.arange(len(examples.truth))
-    codes = encode(net, examples, scaling, [every] * len(jobs))
+    codes = encode(net, examples, scaling, [examples.every(job) for job in jobs])
     return [
         Coded(
             k.epoch,
@@ -146,7 +145,7 @@ def fit_codes(
             k.state,
             k.diverged,
             c,
-            tuple(watcher.snapshots) if i == shown else (),
+            tuple(watcher.snapshots.get(i, ())),
         )
         for i, (k, c) in enumerate(zip(kept, codes, strict=True))
     ]
@@ -155,7 +154,9 @@ def fit_codes(
 def frequencies(examples: Examples, jobs: Sequence[Job]) -> NDArray[np.float64]:
     """Of the classes among the labelled utterances of each replica `[R, classes]`."""
     count = examples.classes[0]
-    seen = [np.bincount(examples.truth[job.labelled, 0], minlength=count) for job in jobs]
+    seen = [
+        np.bincount(examples.truth[job.target][job.labelled, 0], minlength=count) for job in jobs
+    ]
     return np.stack([s / s.sum() for s in seen])
 
 
@@ -206,10 +207,10 @@ class _Watcher:
     jobs: Sequence[Job]
     weights: NDArray[np.float64]
     epochs: int
-    shown: int | None
+    shown: Sequence[int]
 
     def __post_init__(self) -> None:
-        self.snapshots: list[tuple[int, Floats]] = []
+        self.snapshots: dict[int, list[tuple[int, Floats]]] = {i: [] for i in self.shown}
         self._epoch = 0
         self._kept = set(np.linspace(1, self.epochs, SNAPSHOTS).round().astype(int).tolist())
 
@@ -217,21 +218,27 @@ class _Watcher:
         """After an epoch."""
         self._epoch += 1
         config: GmmConfig = self.net.config
-        if config.adversarial and self.shown is not None and self._epoch in self._kept:
-            every = np.arange(len(self.examples.truth))
-            rows = [every if i == self.shown else every[:1] for i in range(len(self.jobs))]
-            codes = encode(self.net, self.examples, self.scaling, rows)[self.shown]
-            self.snapshots.append((self._epoch, codes))
-        if not all(len(job.validation) for job in self.jobs):
-            return [{} for _ in self.jobs]
+        if config.adversarial and self.shown and self._epoch in self._kept:
+            whole = [self.examples.every(job) for job in self.jobs]
+            rows = [every if i in self.shown else every[:1] for i, every in enumerate(whole)]
+            codes = encode(self.net, self.examples, self.scaling, rows)
+            for index, kept in self.snapshots.items():
+                kept.append((self._epoch, codes[index]))
         rows = [job.validation for job in self.jobs]
+        if not any(len(held) for held in rows):
+            return [{} for _ in rows]
         errors = reconstruction_errors(self.net, self.examples, self.scaling, rows)
-        told = [{"validation_reconstruction": error} for error in errors]
+        told = [
+            {"validation_reconstruction": error} if len(held) else {}
+            for held, error in zip(rows, errors, strict=True)
+        ]
         if not config.adversarial:
             return told
         each = encode(self.net, self.examples, self.scaling, rows)
         for found, code, job, weights in zip(told, each, self.jobs, self.weights, strict=True):
-            truth = self.examples.truth[job.validation, 0]
+            if not len(job.validation):
+                continue
+            truth = self.examples.truth[job.target][job.validation, 0]
             found["distance"] = float(np.linalg.norm(code, axis=1).mean())
             if np.isfinite(code).all():
                 likely = config.mixture.posterior(code.astype(np.float64), weights).argmax(1)

@@ -118,12 +118,12 @@ def words(system: CodeSystem) -> str:
 def _train_references(work: Work) -> None:
     """Statistics and synthetic samples: one replica after another."""
     system: CodeSystem = work.system
-    truth = work.data.truth[:, 0]
-    report = ProgressLines(f"{system.name}: folds and seeds")
+    total = sum(len(part.missing) for part in work.parts)
+    report = ProgressLines(f"{work.name}: folds and seeds")
     done = 0
     for group, scaling, _ in work.groups():
         for index, job in enumerate(group):
-            x = _heard(work, scaling.alone(index))
+            x, truth = _heard(work, scaling.alone(index), job), work.data.truth[job.target][:, 0]
             if system.weights:
                 codes = _codes_of_others(work, job, x)
             else:
@@ -131,7 +131,7 @@ def _train_references(work: Work) -> None:
             made = None if system.synthetic is None else _synthetic(work, job)
             _predict(work, job, _outcome(work, job, codes, made)[0])
             done += 1
-            report(done, len(work.missing))
+            report(done, total)
 
 
 def _codes_of_others(work: Work, job: Job, x: Floats) -> dict[int, Floats]:
@@ -143,13 +143,13 @@ def _codes_of_others(work: Work, job: Job, x: Floats) -> dict[int, Floats]:
     stretched = _stretched(work, job, codes, mixture)
     arrays = {"codes": codes, "stretched": stretched}
     told = {name: values[job.test] for name, values in arrays.items()}
-    _write(work, job, "codes", told | {"truth": _truth(work, job.test)})
+    _write(work, job, "codes", told | {"truth": _truth(work, job, job.test)})
     return {mixture.size: stretched if work.system.stretch else codes}
 
 
-def _heard(work: Work, scaling: Scaling) -> Floats:
-    """Normalised features of every utterance `[n, features]`."""
-    every = torch.arange(len(work.data.truth))[None].to(work.data.values.device)
+def _heard(work: Work, scaling: Scaling, job: Job) -> Floats:
+    """Normalised features of every utterance of a target `[n, features]`."""
+    every = torch.from_numpy(work.data.every(job))[None].to(work.data.values.device)
     return np.asarray(batch(work.data.values, scaling, every)[0][0].cpu().numpy())
 
 
@@ -160,9 +160,9 @@ def _synthetic(work: Work, job: Job) -> Made:
         DataError: its weights are gone.
     """
     choice = work.system.synthetic
-    maker = work.folders[0].path.parent / choice.of
-    part = work.folders[0].part("checkpoints", work.fold(job), job.seed, "safetensors")
-    path = maker / part.parent.name / part.name
+    maker = work.part(job).folders[0].path.parent / choice.of
+    own = work.file(job, "checkpoints", "safetensors")
+    path = maker / own.parent.name / own.name
     if not path.exists():
         raise DataError(
             f"{path}: the weights that made-up samples come from are not kept; delete "
@@ -171,7 +171,7 @@ def _synthetic(work: Work, job: Job) -> Made:
     checkpoint = read_codes_checkpoint(path)
     require_place(checkpoint, path, work.fold(job), job.seed)
     net = checkpoint.net
-    counts = wanted(choice, work.data.truth[job.labelled, 0], work.data.classes[0])
+    counts = wanted(choice, _truth(work, job, job.labelled), work.data.classes[0])
     return made_up(net, counts, [job.seed, job.fold])
 
 
@@ -191,19 +191,19 @@ def _train_networks(work: Work) -> None:
                 if one.diverged:
                     _checkpoint(work, job, size, one)
                 found[size] = one
-        report = ProgressLines(f"{system.name}: classifiers")
+        report = ProgressLines(f"{work.name}: classifiers")
         for done, (job, found) in enumerate(zip(group, coded, strict=True), 1):
             if not any(one.diverged for one in found.values()):
                 _keep(work, job, found)
             report(done, len(group))
         for size in system.sizes:
-            refuse_diverged(work.folders[0], group, [found[size] for found in coded])
+            refuse_diverged(work, group, [found[size] for found in coded])
 
 
-def _shown(work: Work, group: Sequence[Job]) -> int | None:
-    """Which replica's training is kept for an animation: the first seed's first fold."""
+def _shown(work: Work, group: Sequence[Job]) -> list[int]:
+    """Whose training is kept for an animation: of each target the first seed's first fold."""
     first = (0, work.recipe.seeds[0])
-    return next((i for i, job in enumerate(group) if (job.fold, job.seed) == first), None)
+    return [i for i, job in enumerate(group) if (job.fold, job.seed) == first]
 
 
 def _part(progress: Progress, before: int, parts: int) -> Progress:
@@ -220,7 +220,7 @@ def _keep(work: Work, job: Job, found: dict[int, Coded]) -> None:
     used = stretched if system.stretch and adversarial else codes
     outcome, size = _outcome(work, job, used, None)
     one = found[size]
-    arrays = {"codes": codes[size][job.test], "truth": _truth(work, job.test)}
+    arrays = {"codes": codes[size][job.test], "truth": _truth(work, job, job.test)}
     if adversarial:
         arrays["stretched"] = stretched[size][job.test]
         arrays["reached"] = _reached(work, job, codes[size], mixtures[size])
@@ -229,7 +229,7 @@ def _keep(work: Work, job: Job, found: dict[int, Coded]) -> None:
         part = np.zeros(len(one.codes), dtype=np.int8)
         part[job.validation], part[job.test] = 1, 2
         used_rows = np.concatenate([job.training, job.validation, job.test])
-        shown = np.intersect1d(used_rows, np.arange(len(work.found.main.utterances)))
+        shown = np.intersect1d(used_rows, np.arange(len(work.part(job).found.main.utterances)))
         _write(
             work,
             job,
@@ -237,7 +237,7 @@ def _keep(work: Work, job: Job, found: dict[int, Coded]) -> None:
             {
                 "epochs": np.array([epoch for epoch, _ in one.snapshots]),
                 "codes": np.stack([c[shown] for _, c in one.snapshots]),
-                "truth": _truth(work, shown),
+                "truth": _truth(work, job, shown),
                 "part": part[shown],
             },
         )
@@ -250,13 +250,13 @@ def _keep(work: Work, job: Job, found: dict[int, Coded]) -> None:
 
 def _reached(work: Work, job: Job, codes: Floats, mixture: Mixture) -> Any:
     """Of each class's training utterances, the share in its own component."""
-    truth = _truth(work, job.labelled)
+    truth = _truth(work, job, job.labelled)
     weights = np.bincount(truth, minlength=mixture.classes) / len(truth)
     return reached(codes[job.labelled].astype(np.float64), truth, mixture, weights)
 
 
-def _truth(work: Work, rows: Any) -> Any:
-    return work.data.truth[rows, 0]
+def _truth(work: Work, job: Job, rows: Any) -> Any:
+    return work.data.truth[job.target][rows, 0]
 
 
 def _stretched(work: Work, job: Job, codes: Floats, mixture: Mixture) -> Floats:
@@ -268,7 +268,7 @@ def _stretched(work: Work, job: Job, codes: Floats, mixture: Mixture) -> Floats:
     held = job.validation
     exact = codes.astype(np.float64)
     try:
-        found = stretch(exact, exact[held], _truth(work, held), mixture)
+        found = stretch(exact, exact[held], _truth(work, job, held), mixture)
     except DataError:
         if work.system.stretch:
             raise
@@ -277,34 +277,33 @@ def _stretched(work: Work, job: Job, codes: Floats, mixture: Mixture) -> Floats:
 
 
 def _write(work: Work, job: Job, kind: str, arrays: dict[str, Any]) -> None:
-    path = work.folders[0].part(kind, work.fold(job), job.seed, "npz")
+    path = work.file(job, kind, "npz")
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as unfinished:
         np.savez_compressed(unfinished, allow_pickle=False, **arrays)
 
 
 def _checkpoint(work: Work, job: Job, size: int, one: Coded) -> None:
-    name = work.fold(job)
     write_checkpoint(
-        work.folders[0].part("checkpoints", name, job.seed, "safetensors"),
+        work.file(job, "checkpoints", "safetensors"),
         one.state,
         config=work.system.config(work.data.values.x.shape[-1], work.data.classes[0], size),
-        labels=[work.found.main.labels],
+        labels=[work.part(job).found.main.labels],
         features=work.system.features,
-        fold=name,
+        fold=work.fold(job),
         seed=job.seed,
     )
 
 
 def _outcome(work: Work, job: Job, codes: dict[int, Floats], made: Made | None) -> Any:
-    truth, classes = work.data.truth[:, 0], work.data.classes[0]
+    truth, classes = work.data.truth[job.target][:, 0], work.data.classes[0]
     return read_out(work.system, codes, truth, classes, job, made)
 
 
 def _predict(work: Work, job: Job, outcome: Any) -> None:
-    name, material = work.fold(job), work.found.main
-    meta = {**work.meta[0], "chosen": json.dumps(outcome.chosen)}
-    table = material.predictions(
+    name, part = work.fold(job), work.part(job)
+    meta = {**part.meta[0], "chosen": json.dumps(outcome.chosen)}
+    table = part.found.main.predictions(
         job.test, outcome.scores, name, job.seed, meta, probabilities=outcome.probabilities
     )
-    work.folders[0].keep(name, job.seed, table)
+    part.folders[0].keep(name, job.seed, table)

@@ -241,7 +241,7 @@ def _judged(maker: _Maker, per_class: int, jobs: int) -> Quality:
     """
     run, fold = maker.run, maker.network.fold
     choice = maker.network.checkpoint.features
-    heard = np.stack(required_features(run.found, choice, jobs)).astype(np.float64)
+    heard = np.stack(required_features(run.found.utterances, choice, jobs)).astype(np.float64)
     x = np.clip((heard - maker.mean) / maker.scale, -choice.limit, choice.limit)
     train, test = (run.material.rows(ids) for ids in (fold.train, fold.test))
     parts = list(_parts(maker, per_class))

@@ -20,7 +20,10 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Job:
-    """One replica: which utterances it learns from and is tested on, by their places."""
+    """One replica: which utterances it learns from and is tested on.
+
+    They are told by their places among those of its target: another leaves other utterances out.
+    """
 
     fold: int
     seed: int
@@ -30,6 +33,8 @@ class Job:
     unlabelled: Rows
     validation: Rows
     test: Rows
+    target: int = 0
+    """Its place among the targets that are trained together."""
 
     @property
     def training(self) -> Rows:
@@ -38,7 +43,7 @@ class Job:
 
 
 class Values:
-    """Features of all utterances of a run, and each replica's normalisation of them.
+    """Features of all utterances of a run, whichever targets they belong to.
 
     Args:
         values: `[features]` each, or `[n, features]`.
@@ -71,10 +76,15 @@ class Values:
 
 @dataclass(frozen=True)
 class Scaling:
-    """How each replica normalises: statistics of groups of utterances."""
+    """What each replica hears: its target's utterances, and how it normalises them.
 
+    Of targets with fewer utterances or groups than others, the rest is filled up.
+    """
+
+    place: Tensor
+    """Of each utterance among the values `[R, n]`."""
     group: Tensor
-    """Of each utterance `[n]`; the same for all replicas."""
+    """Of utterances with statistics in common `[R, n]`."""
     mean: Tensor
     """`[R, groups, features]`."""
     scale: Tensor
@@ -90,50 +100,95 @@ class Scaling:
         limit: float,
         speakers: Sequence[str | None],
         corpora: Sequence[str],
+        places: Sequence[Rows] | None = None,
     ) -> Scaling:
-        """The statistics that each replica's training utterances give."""
+        """The statistics that each replica's training utterances give.
+
+        Args:
+            values: of all utterances.
+            jobs: one per replica.
+            kind: whose statistics; nobody's are looked at who is not of a replica's target.
+            limit: of normalised values, in SDs.
+            speakers: of all utterances.
+            corpora: of all utterances.
+            places: of each target's utterances among all; a single target has them all.
+        """
+        places = [np.arange(len(values.raw))] if places is None else places
         found = {}
         for job in jobs:
-            key = (job.fold, job.training.tobytes())
-            if key in found:
-                continue
-            trains = np.zeros(len(values.raw), dtype=bool)
-            trains[job.training] = True
-            found[key] = group_statistics(
-                values.raw, trains, kind, speakers=speakers, corpora=corpora
-            )
-        each = [found[(job.fold, job.training.tobytes())] for job in jobs]
+            key = (job.target, job.training.tobytes())
+            if key not in found:
+                own = places[job.target]
+                found[key] = _statistics(values, job, kind, own, speakers, corpora)
+        each = [found[(job.target, job.training.tobytes())] for job in jobs]
+        device = values.device
         return cls(
-            torch.from_numpy(each[0][0]).to(values.device),
-            torch.from_numpy(np.stack([e[1] for e in each])).float().to(values.device),
-            torch.from_numpy(np.stack([e[2] for e in each])).float().to(values.device),
+            padded([places[job.target] for job in jobs])[0].to(device),
+            padded([group for group, _, _ in each])[0].to(device),
+            _filled_up([mean for _, mean, _ in each], 0.0).to(device),
+            _filled_up([scale for _, _, scale in each], 1.0).to(device),
             limit,
         )
 
     def alone(self, replica: int) -> Scaling:
         """One replica's."""
         part = slice(replica, replica + 1)
-        return Scaling(self.group, self.mean[part], self.scale[part], self.limit)
+        return Scaling(
+            self.place[part], self.group[part], self.mean[part], self.scale[part], self.limit
+        )
 
     def whole(self, values: Values, replica: int) -> dict[str, Tensor]:
         """A replica's `mean` and `scale` of features as extracted `[groups, features]`, float64."""
         shift, spread = torch.from_numpy(values.shift), torch.from_numpy(values.spread)
-        mean, scale = self.mean[replica].cpu().double(), self.scale[replica].cpu().double()
+        groups = int(self.group[replica].max()) + 1
+        mean, scale = (part[replica, :groups].cpu().double() for part in (self.mean, self.scale))
         return {"mean": shift + spread * mean, "scale": spread * scale}
+
+
+def _statistics(
+    values: Values,
+    job: Job,
+    kind: Normalisation,
+    own: Rows,
+    speakers: Sequence[str | None],
+    corpora: Sequence[str],
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Groups `[n]` of a target's utterances, and what a replica's training says of each group."""
+    trains = np.zeros(len(own), dtype=bool)
+    trains[job.training] = True
+    if kind == "none":  # the scale of `Values` is that of all targets; a replica's is its own
+        kind, trains = "global", np.ones(len(own), dtype=bool)
+    return group_statistics(
+        [values.raw[i] for i in own],
+        trains,
+        kind,
+        speakers=[speakers[i] for i in own],
+        corpora=[corpora[i] for i in own],
+    )
+
+
+def _filled_up(parts: Sequence[NDArray[np.float64]], value: float) -> Tensor:
+    """Statistics `[groups, features]` of different numbers of groups as `[R, most, features]`."""
+    most = max(len(part) for part in parts)
+    out = np.full((len(parts), most, parts[0].shape[1]), value)
+    for whole, part in zip(out, parts, strict=True):
+        whole[: len(part)] = part
+    return torch.from_numpy(out).float()
 
 
 def batch(values: Values, scaling: Scaling, rows: Tensor) -> tuple[Tensor, Tensor | None]:
     """Normalised features `[R, B, ...]` of the utterances `rows` `[R, B]`, and their mask."""
-    x = values.x[rows]
+    places = scaling.place.gather(1, rows)
+    x = values.x[places]
     if scaling.mean.shape[1] == 1:
         mean, scale = scaling.mean, scaling.scale
     else:
         replica = torch.arange(len(rows), device=rows.device)[:, None]
-        mean = scaling.mean[replica, scaling.group[rows]]
-        scale = scaling.scale[replica, scaling.group[rows]]
+        group = scaling.group.gather(1, rows)
+        mean, scale = scaling.mean[replica, group], scaling.scale[replica, group]
     if values.mask is None:
         return ((x - mean) / scale).clamp_(-scaling.limit, scaling.limit), None
-    mask = values.mask[rows]
+    mask = values.mask[places]
     x = (x - mean.unsqueeze(2)) / scale.unsqueeze(2)
     return x.clamp_(-scaling.limit, scaling.limit) * mask[..., None], mask
 

@@ -32,9 +32,14 @@ class Examples:
     """What all replicas share."""
 
     values: Values
-    truth: NDArray[np.int64]
-    """Places of the classes of each y `[n, ys]`, -1 where unknown."""
+    truth: tuple[NDArray[np.int64], ...]
+    """For each target: places of the classes of each y `[n, ys]`, -1 where unknown."""
     classes: tuple[int, ...]
+    """Of each y, as many for every target."""
+
+    def every(self, job: Job) -> Rows:
+        """All utterances of a replica's target."""
+        return np.arange(len(self.truth[job.target]))
 
 
 @dataclass(frozen=True)
@@ -187,9 +192,10 @@ class Training:
 
 def hidden(examples: Examples, jobs: Sequence[Job]) -> Tensor:
     """The labels that each replica may see `[R, n, ys]`: those of its labelled rows."""
-    seen = np.full((len(jobs), *examples.truth.shape), -1, dtype=np.int64)
+    most = max(len(truth) for truth in examples.truth)
+    seen = np.full((len(jobs), most, len(examples.classes)), -1, dtype=np.int64)
     for line, job in zip(seen, jobs, strict=True):
-        line[job.labelled] = examples.truth[job.labelled]
+        line[job.labelled] = examples.truth[job.target][job.labelled]
     return torch.from_numpy(seen).to(examples.values.device)
 
 

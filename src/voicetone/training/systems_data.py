@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from voicetone.training.classifier_data import Material, gather, read_corpus, se
 from voicetone.training.classifier_recipe import CorpusChoice, ProtocolChoice
 from voicetone.training.leaks import check_names
 from voicetone.training.protocol import Fold
-from voicetone.training.replica_data import Job, Rows, Values
+from voicetone.training.replica_data import Job, Rows, Scaling, Values
 from voicetone.training.replica_fit import Examples
 from voicetone.training.sounds import listen
 from voicetone.training.systems_recipe import System, SystemFeatures, SystemsRecipe, Target
@@ -142,13 +143,16 @@ def _require_apart(recipe: SystemsRecipe, material: Material, foreign: Sequence[
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def jobs_of(found: Sources, system: System, which: Sequence[tuple[int, int]]) -> list[Job]:
+def jobs_of(
+    found: Sources, system: System, which: Sequence[tuple[int, int]], target: int = 0
+) -> list[Job]:
     """The replicas of folds and seeds.
 
     Args:
         found: the utterances.
         system: says how many labels are used, and whether unlabelled corpora are.
         which: number of fold, and seed.
+        target: place of the target among those that are trained together.
 
     Raises:
         DataError: fewer training utterances than a batch.
@@ -170,9 +174,9 @@ def jobs_of(found: Sources, system: System, which: Sequence[tuple[int, int]]) ->
         parts = [known, np.concatenate([hidden, foreign])]
         if system.labels_only:  # what it doesn't learn from is still there to normalise with
             parts[1] = hidden
-        held = material.rows(fold.validation)
-        tested = material.rows(fold.test)
-        out.append(Job(index, seed, seed * 1000 + index, parts[0], parts[1], held, tested))
+        held, tested = material.rows(fold.validation), material.rows(fold.test)
+        draw = seed * 1000 + index
+        out.append(Job(index, seed, draw, parts[0], parts[1], held, tested, target))
     return out
 
 
@@ -222,29 +226,81 @@ def require_features_that_can_be(system: System) -> None:
         )
 
 
-def examples(found: Sources, choice: SystemFeatures, jobs: int, device: torch.device) -> Examples:
-    """Features and labels of all utterances.
+@dataclass(frozen=True)
+class Loaded:
+    """Features of the utterances of several targets, each utterance once."""
+
+    utterances: tuple[Utterance, ...]
+    values: Values
+
+    @cached_property
+    def _place(self) -> dict[str, int]:
+        return {u.id: i for i, u in enumerate(self.utterances)}
+
+    def examples(self, gathered: Sequence[Sources]) -> Examples:
+        """Features and labels for targets whose networks have one shape."""
+        classes = tuple(len(m.labels) for m in gathered[0].materials)
+        return Examples(self.values, tuple(truth_of(found) for found in gathered), classes)
+
+    def scaling(
+        self, gathered: Sequence[Sources], jobs: Sequence[Job], choice: SystemFeatures
+    ) -> Scaling:
+        """The normalisation of replicas, whose targets are places in `gathered`."""
+        return Scaling.of(
+            self.values,
+            jobs,
+            choice.normalise,
+            choice.limit,
+            [u.speaker for u in self.utterances],
+            [u.corpus for u in self.utterances],
+            [np.array([self._place[u.id] for u in found.utterances]) for found in gathered],
+        )
+
+
+def load(
+    utterances: Sequence[Utterance], choice: SystemFeatures, jobs: int, device: torch.device
+) -> Loaded:
+    """Features of utterances as a network takes them.
 
     Raises:
         DataError: recordings that give no features, or features that are no numbers.
     """
-    values = required_features(found, choice, jobs)
+    values = required_features(utterances, choice, jobs)
     if choice.frames:
         values = [stepped(v, choice.step) for v in values]
-    truth = np.full((len(values), len(found.materials)), -1, dtype=np.int64)
+    return Loaded(tuple(utterances), Values(values, choice.frames, device))
+
+
+def in_any(gathered: Sequence[Sources]) -> tuple[Utterance, ...]:
+    """The utterances that any of the targets has."""
+    return tuple({u.id: u for found in gathered for u in found.utterances}.values())
+
+
+def truth_of(found: Sources) -> Rows:
+    """Places of the classes of each y `[n, ys]`, -1 for the foreign utterances."""
+    truth = np.full((len(found.utterances), len(found.materials)), -1, dtype=np.int64)
     for column, material in zip(truth.T, found.materials, strict=True):
         column[: len(material.truth)] = material.truth
-    classes = tuple(len(m.labels) for m in found.materials)
-    return Examples(Values(values, choice.frames, device), truth, classes)
+    return truth
 
 
-def required_features(found: Sources, choice: SystemFeatures, jobs: int) -> list[Floats]:
+def examples(found: Sources, choice: SystemFeatures, jobs: int, device: torch.device) -> Examples:
+    """Features and labels of all utterances, for the targets of one network.
+
+    Raises:
+        DataError: recordings that give no features, or features that are no numbers.
+    """
+    return load(found.utterances, choice, jobs, device).examples([found])
+
+
+def required_features(
+    utterances: Sequence[Utterance], choice: SystemFeatures, jobs: int
+) -> list[Floats]:
     """Features of all utterances.
 
     Raises:
         DataError: recordings that give no features, or features that are no numbers.
     """
-    utterances = found.utterances
     features = extract(utterances, feature_config(choice), jobs=jobs or None)
     if features.failures:
         raise DataError(

@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,10 +31,12 @@ from voicetone.training.replica_data import Job, Scaling
 from voicetone.training.replica_fit import Examples, Kept
 from voicetone.training.runs import RunFolder
 from voicetone.training.systems_data import (
+    Loaded,
     Sources,
-    examples,
     feature_config,
+    in_any,
     jobs_of,
+    load,
     require_features_that_can_be,
     required_features,
     sources,
@@ -41,50 +44,88 @@ from voicetone.training.systems_data import (
 )
 from voicetone.training.systems_recipe import System, SystemFeatures, SystemsRecipe, Target
 from voicetone.training.systems_table import as_markdown, write_table
+from voicetone.types import Utterance
 
 PACKAGES = ("numpy", "torch", "opensmile")
+_Heard = tuple[SystemFeatures, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
-class Work:
-    """What is to be trained of one system on the targets of one network."""
+class Part:
+    """One system on the targets of one network: their folders, and what is still to be trained."""
 
-    recipe: SystemsRecipe
     system: Any
     found: Sources
-    data: Examples
     folders: tuple[RunFolder, ...]
-    """One per target."""
+    """One per target: several of a joint network, else one."""
     missing: tuple[tuple[int, int], ...]
     """Number of fold, and seed."""
     meta: tuple[dict[str, str], ...]
     """What stands in the tables of predictions, per target."""
 
     @property
-    def jobs(self) -> list[Job]:
-        """One per fold and seed."""
-        return jobs_of(self.found, self.system, self.missing)
-
-    @property
     def steps(self) -> int:
         """Per epoch."""
         return steps_per_epoch(self.found.main, self.system.batch)
 
+    @property
+    def program(self) -> tuple[object, ...]:
+        """What networks of one system have in common that can be trained as one program."""
+        return (*(len(m.labels) for m in self.found.materials), self.steps)
+
+    @property
+    def name(self) -> str:
+        """Of the targets."""
+        return "+".join(target.name for target in self.found.targets)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be trained of one system as one program, as far as `at_once` lets it be one."""
+
+    recipe: SystemsRecipe
+    system: Any
+    parts: tuple[Part, ...]
+    """What a job's `target` is a place among."""
+    loaded: Loaded
+
+    @cached_property
+    def data(self) -> Examples:
+        """Features and labels."""
+        return self.loaded.examples([part.found for part in self.parts])
+
+    @property
+    def jobs(self) -> list[Job]:
+        """One per target, fold and seed."""
+        return [
+            job
+            for place, part in enumerate(self.parts)
+            for job in jobs_of(part.found, self.system, part.missing, place)
+        ]
+
+    @property
+    def steps(self) -> int:
+        """Per epoch; as many for each part."""
+        return self.parts[0].steps
+
+    @property
+    def name(self) -> str:
+        """The system and its targets, for progress and log."""
+        return f"{self.system.name} on {', '.join(part.name for part in self.parts)}"
+
     def groups(self) -> Iterator[tuple[list[Job], Scaling, Callable[[int, int], None]]]:
         """Jobs that are trained as one program, their normalisation, and whom to tell."""
         jobs, at_once = self.jobs, self.recipe.at_once
-        report = ProgressLines(f"{self.system.name}: epochs")
+        report = ProgressLines(f"{self.name}: epochs")
         groups = [jobs[i : i + at_once] for i in range(0, len(jobs), at_once)]
+        gathered = [part.found for part in self.parts]
         for number, group in enumerate(groups):
-            scaling = Scaling.of(
-                self.data.values,
-                group,
-                self.system.features.normalise,
-                self.system.features.limit,
-                [u.speaker for u in self.found.utterances],
-                [u.corpus for u in self.found.utterances],
-            )
+            scaling = self.loaded.scaling(gathered, group, self.system.features)
             yield group, scaling, _part(report, number, len(groups))
+
+    def part(self, job: Job) -> Part:
+        """That of a replica."""
+        return self.parts[job.target]
 
     def wants_checkpoint(self, job: Job) -> bool:
         """Whether the recipe keeps the weights of this replica."""
@@ -93,12 +134,16 @@ class Work:
 
     def fold(self, job: Job) -> str:
         """Name of a replica's fold."""
-        return self.found.main.table.folds[job.fold].name
+        return self.part(job).found.main.table.folds[job.fold].name
+
+    def file(self, job: Job, kind: str, suffix: str) -> Path:
+        """Where something of a replica is; a joint network's lies with its first target."""
+        return self.part(job).folders[0].part(kind, self.fold(job), job.seed, suffix)
 
     def write_curves(self, job: Job, kept: Kept) -> None:
         """The training curves of a replica, in each target's folder."""
         told = {"epoch": kept.epoch, **_rounded(kept.curves)}
-        for folder in self.folders:
+        for folder in self.part(job).folders:
             curves = folder.part("curves", self.fold(job), job.seed, "json")
             curves.parent.mkdir(exist_ok=True)
             folder.write(str(curves.relative_to(folder.path)), json.dumps(told))
@@ -148,54 +193,56 @@ def run_systems(recipe: SystemsRecipe, method: Method) -> Path:
         for system in recipe.systems:
             jobs_of(found, system, [(i, 0) for i in range(len(found.main.table.folds))])
             method.require(recipe, found, system)
-    plans = [_plans(recipe, found, root) for found in gathered]
-    _extract_all(recipe, gathered, plans)
-    for found, plan in zip(gathered, plans, strict=True):
-        _run_group(recipe, method, found, plan)
+    plans = [_parts(recipe, method, system, gathered, root) for system in recipe.systems]
+    _extract_all(recipe, plans)
+    loaded: dict[_Heard, Loaded] = {}
+    for parts in plans:
+        _run_system(recipe, method, parts, loaded)
     table = write_table(root, recipe, method.baseline)
     print(as_markdown(table), file=sys.stderr, flush=True)
     return root
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """One system on the targets of one network: their folders, and what is still to be trained."""
-
-    system: Any
-    folders: tuple[RunFolder, ...]
-    missing: tuple[tuple[int, int], ...]
-
-
-def _plans(recipe: SystemsRecipe, found: Sources, root: Path) -> list[_Plan]:
-    plans = []
-    for system in recipe.systems:
+def _parts(
+    recipe: SystemsRecipe, method: Method, system: Any, gathered: Sequence[Sources], root: Path
+) -> list[Part]:
+    """A system on each target, or on all of a joint network; their folders are made."""
+    parts = []
+    for found in gathered:
+        each = list(zip(found.targets, found.materials, strict=True))
         folders = tuple(
             RunFolder(
                 root / target.name / system.name,
                 settings(recipe, system, target, material, found.foreign_hash),
                 material.table,
             )
-            for target, material in zip(found.targets, found.materials, strict=True)
+            for target, material in each
         )
         for folder in folders:
             folder.start(PACKAGES)
         missing = sorted({m for f in folders for m in f.missing(recipe.seeds)})
-        plans.append(_Plan(system, folders, tuple(missing)))
-    return plans
+        meta = tuple(
+            facts(recipe, method, system, *one, folder)
+            for one, folder in zip(each, folders, strict=True)
+        )
+        parts.append(Part(system, found, folders, tuple(missing), meta))
+    return parts
 
 
-def _extract_all(
-    recipe: SystemsRecipe, gathered: Sequence[Sources], plans: Sequence[Sequence[_Plan]]
-) -> None:
+def _heard(parts: Sequence[Part]) -> tuple[Utterance, ...]:
+    """The utterances of all targets on which a system is still to be trained."""
+    return in_any([part.found for part in parts if part.missing])
+
+
+def _extract_all(recipe: SystemsRecipe, plans: Sequence[Sequence[Part]]) -> None:
     """Features of all that is to be trained on, into the cache: what fails, fails before."""
     done = set()
-    for found, group in zip(gathered, plans, strict=True):
-        ids = tuple(u.id for u in found.utterances)
-        for plan in group:
-            config = feature_config(plan.system.features)
-            if plan.missing and (config, ids) not in done:
-                done.add((config, ids))
-                required_features(found, plan.system.features, recipe.jobs)
+    for parts in plans:
+        utterances, choice = _heard(parts), parts[0].system.features
+        key = (feature_config(choice), tuple(u.id for u in utterances))
+        if utterances and key not in done:
+            done.add(key)
+            required_features(utterances, choice, recipe.jobs)
 
 
 def _require_names(recipe: SystemsRecipe) -> None:
@@ -215,31 +262,59 @@ def _require_names(recipe: SystemsRecipe) -> None:
         )
 
 
-def _run_group(
-    recipe: SystemsRecipe, method: Method, found: Sources, plans: Sequence[_Plan]
+def _run_system(
+    recipe: SystemsRecipe, method: Method, parts: Sequence[Part], loaded: dict[_Heard, Loaded]
 ) -> None:
-    """All systems on the targets of one network; systems that hear the same share it."""
-    loaded: dict[SystemFeatures, Examples] = {}
-    for plan in plans:
-        system, folders = plan.system, plan.folders
-        meta = tuple(
-            facts(recipe, method, system, *each)
-            for each in zip(found.targets, found.materials, folders, strict=True)
-        )
-        if plan.missing:
-            key = system.features
-            if key not in loaded:
-                loaded.clear()
-                loaded[key] = examples(found, key, recipe.jobs, device_of_choice())
-            work = Work(recipe, system, found, loaded[key], folders, plan.missing, meta)
-            folders[0].log(
-                f"{folders[0].path}: {len(found.main.utterances)} utterances, {found.main.rule}; "
-                f"{found.main.table.protocol}; {len(plan.missing)} replicas, {work.steps} steps an "
-                "epoch"
-            )
+    """One system on all targets.
+
+    Args:
+        recipe: the whole.
+        method: how it is trained.
+        parts: the system on each target.
+        loaded: what the system before has heard; systems that hear the same share it.
+    """
+    try:
+        for work in _works(recipe, parts, loaded):
+            for part in work.parts:
+                _log_start(work, part)
             method.train(work)
-        for folder, told, material in zip(folders, meta, found.materials, strict=True):
-            _finish(recipe, method, system, told, material, folder)
+    except DataError:  # what others gave is scored all the same
+        for part in parts:
+            if not any(folder.missing(recipe.seeds) for folder in part.folders):
+                _finish(recipe, method, part)
+        raise
+    for part in parts:
+        _finish(recipe, method, part)
+
+
+def _works(
+    recipe: SystemsRecipe, parts: Sequence[Part], loaded: dict[_Heard, Loaded]
+) -> Iterator[Work]:
+    """What is still to be trained of a system, targets together whose networks can be."""
+    programs: dict[tuple[object, ...], list[Part]] = {}
+    for part in parts:
+        if part.missing:
+            programs.setdefault(part.program, []).append(part)
+    if not programs:
+        return
+    system, utterances = parts[0].system, _heard(parts)
+    key = (system.features, tuple(u.id for u in utterances))
+    if key not in loaded:
+        loaded.clear()
+        loaded[key] = load(utterances, system.features, recipe.jobs, device_of_choice())
+    for together in programs.values():
+        yield Work(recipe, system, tuple(together), loaded[key])
+
+
+def _log_start(work: Work, part: Part) -> None:
+    """Say in the targets' folders what is trained."""
+    material = part.found.main
+    others = [other.name for other in work.parts if other is not part]
+    line = (
+        f"{part.folders[0].path}: {len(material.utterances)} utterances, {material.rule}; "
+        f"{material.table.protocol}; {len(part.missing)} replicas, {work.steps} steps an epoch"
+    )
+    part.folders[0].log(line + (f"; trained together with {', '.join(others)}" if others else ""))
 
 
 def settings(
@@ -310,7 +385,7 @@ def _rounded(curves: dict[str, list[float]]) -> dict[str, list[float | None]]:
     }
 
 
-def refuse_diverged(folder: RunFolder, jobs: Sequence[Job], kept: Sequence[Kept]) -> None:
+def refuse_diverged(work: Work, jobs: Sequence[Job], kept: Sequence[Kept]) -> None:
     """End a run in which a loss is no number.
 
     Raises:
@@ -318,17 +393,23 @@ def refuse_diverged(folder: RunFolder, jobs: Sequence[Job], kept: Sequence[Kept]
     """
     for job, outcome in zip(jobs, kept, strict=True):
         if outcome.diverged:
-            name = folder.table.folds[job.fold].name
-            path = folder.part("checkpoints", name, job.seed, "safetensors")
             others = sum(k.diverged for k in kept) - 1
             raise DataError(
-                f"fold {name}, seed {job.seed} diverged{f', and {others} more' if others else ''}: "
-                f"a loss is no number; its best weights before that (epoch {outcome.epoch}) are in "
-                f"{path}; lower the system's rate, or give clip"
+                f"fold {work.fold(job)}, seed {job.seed} diverged"
+                f"{f', and {others} more' if others else ''}: a loss is no number; its best "
+                f"weights before that (epoch {outcome.epoch}) are in "
+                f"{work.file(job, 'checkpoints', 'safetensors')}; lower the system's rate, or give "
+                "clip"
             )
 
 
-def _finish(
+def _finish(recipe: SystemsRecipe, method: Method, part: Part) -> None:
+    """Metrics and report of one system on the targets of one network."""
+    for told, material, folder in zip(part.meta, part.found.materials, part.folders, strict=True):
+        _score(recipe, method, part.system, told, material, folder)
+
+
+def _score(
     recipe: SystemsRecipe,
     method: Method,
     system: Any,
