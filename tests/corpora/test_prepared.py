@@ -139,3 +139,18 @@ def test_the_real_folders(
     assert len(manifest.speakers) == speakers
     assert Counter(u.emotion for u in manifest)["anger"] == anger
     assert all(u.sentiment is None for u in manifest if u.emotion == "surprise")
+
+
+def test_words_need_no_labels_and_sentiments_alone_are_labels(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").touch()
+    table = tmp_path / "manifest.csv"
+    table.write_text("file,speaker,transcript\na.wav,s,zero\n")
+    found = read_prepared(str(tmp_path), licence="CC0", words=True)
+    assert found.utterances[0].transcript == "zero"
+    with pytest.raises(DataError, match="no column 'emotion'"):
+        read_prepared(str(tmp_path), licence="CC0")
+    table.write_text("file,speaker,sentiment\na.wav,s,positive\n")
+    assert read_prepared(str(tmp_path), licence="CC0").utterances[0].sentiment == "positive"
+    table.write_text("file,speaker,sentiment\na.wav,s,\n")
+    with pytest.raises(DataError, match="2: no label"):
+        read_prepared(str(tmp_path), licence="CC0")

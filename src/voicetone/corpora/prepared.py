@@ -36,6 +36,10 @@ CORPORA: Mapping[str, _Corpus] = {
     ),
     "nemo": _Corpus("3 of 9 speakers", "CC BY-NC-SA 4.0", "Christop, LREC-COLING 2024"),
 }
+WORDS: Mapping[str, _Corpus] = {
+    "fsdd": _Corpus("1.0.10", "CC BY-SA 4.0", "Jackson et al., Free Spoken Digit Dataset"),
+}
+"""Corpora of spoken words without labels."""
 
 
 def data_root() -> Path:
@@ -70,30 +74,34 @@ def rows(folder: Path) -> list[dict[str, str]]:
     return out
 
 
-def read_prepared(name: str, root: Path | None = None, *, licence: str = "") -> Manifest:
+def read_prepared(
+    name: str, root: Path | None = None, *, licence: str = "", words: bool = False
+) -> Manifest:
     """A corpus in the prepared layout: one of the known ones, or anybody's folder.
 
     Its table is read as any manifest is, but every row must have a speaker and one of the nine
-    emotions, and every recording must be there.
+    emotions or a sentiment, and every recording must be there.
 
     Args:
         name: `emodb`, `ravdess` or `nemo`, or the path of a folder with `manifest.csv`, whose
-            columns `file`, `label` and `speaker` are needed and others taken where known.
+            columns `file`, `speaker` and `label` or `sentiment` are needed and others taken where
+            known.
         root: the folder that holds the known corpora; `VOICETONE_DATA` if not given.
         licence: of a folder of one's own; it goes into what is made from it.
+        words: transcripts are wanted and no labels; then `fsdd` is known, too.
 
     Raises:
         DataError: no such corpus, an own folder without a licence, or problems of its table, by
             file and line.
     """
-    if name in CORPORA:
-        folder, facts = (root or data_root()) / name, CORPORA[name]
+    known = {**CORPORA, **WORDS} if words else CORPORA
+    if name in known:
+        folder, facts = (root or data_root()) / name, known[name]
     else:
         folder = Path(name)
         if not folder.is_dir():
-            known = ", ".join(CORPORA)
             raise DataError(
-                f"{name}: no such corpus folder; give a folder's path or one of {known}"
+                f"{name}: no such corpus folder; give a folder's path or one of {', '.join(known)}"
             )
         if not licence:
             raise DataError(
@@ -102,19 +110,21 @@ def read_prepared(name: str, root: Path | None = None, *, licence: str = "") -> 
             )
         facts = _Corpus("as of its manifest", licence, "own recordings")
     manifest, problems = inspect_manifest(
-        folder / "manifest.csv", corpus=folder.resolve().name, extras=_EXTRAS
+        folder / "manifest.csv", corpus=folder.resolve().name, extras=_EXTRAS, labelled=not words
     )
     refuse(problems)
-    refuse([*_lacking(manifest), *manifest.validate(contents=False)])
+    lacking = _lacking(manifest, words)
+    refuse([*lacking, *manifest.validate(contents=False)])
     return replace(manifest, version=facts.version, licence=facts.licence, citation=facts.citation)
 
 
-def _lacking(manifest: Manifest) -> Iterator[Problem]:
+def _lacking(manifest: Manifest, words: bool) -> Iterator[Problem]:
     for index, u in enumerate(manifest):
-        for column, value in (("label", u.label_raw), ("speaker", u.speaker)):
+        labelled = words or u.label_raw or u.sentiment
+        for column, value in (("label", labelled), ("speaker", u.speaker)):
             if not value:
                 text = f"no {column}; give every row one in a column {column!r}"
                 yield Problem(manifest.place(index), text)
-        if u.label_raw and u.emotion is None:
+        if not words and u.label_raw and u.emotion is None:
             text = f"label {u.label_raw!r} is none of {', '.join(EMOTIONS)}; drop the row"
             yield Problem(manifest.place(index), text)

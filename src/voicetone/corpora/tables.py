@@ -94,11 +94,13 @@ def inspect_manifest(
     licence: str = "",
     times: Callable[[str], str] = str.strip,
     extras: Sequence[str] = (),
+    labelled: bool = True,
 ) -> tuple[Manifest, list[Problem]]:
     """Like `read_manifest`, but hands over what can be read together with every problem.
 
     `times` turns what stands under `start` and `end` into seconds; `extras` are columns of the
-    table that go into each utterance's `extra` in a table that has no such column.
+    table that go into each utterance's `extra` in a table that has no such column; without
+    `labelled` the table needs neither emotions nor sentiments.
 
     Raises:
         DataError: no such file, no table at all, or synthetic samples.
@@ -111,7 +113,7 @@ def inspect_manifest(
             f"{path}: synthetic samples by voicetone synthesize, and no manifest: there are no "
             "recordings to them; name the corpus that they were learnt from"
         )
-    names = _names(path, header, columns or {}, problems)
+    names = _names(path, header, columns or {}, problems, labelled)
     rows: list[dict[str, str]] = []
     places: list[str] = []
     for place, values in cells:
@@ -148,7 +150,11 @@ def inspect_manifest(
 
 
 def _names(
-    path: Path, header: Sequence[str], columns: Mapping[str, str], problems: list[Problem]
+    path: Path,
+    header: Sequence[str],
+    columns: Mapping[str, str],
+    problems: list[Problem],
+    labelled: bool,
 ) -> list[str]:
     """Our name of each of the table's columns; the empty text for those not taken."""
     place = f"{path}:1" if path.suffix in CSV_SUFFIXES else str(path)
@@ -170,10 +176,11 @@ def _names(
                 break
     twice = sorted({name for name in header if header.count(name) > 1})
     problems += [Problem(place, f"two columns {name!r}; rename one") for name in twice]
+    needed = {"file": ("file",), "emotion": ("emotion", "sentiment")}
     problems += [
         Problem(place, f"no column {name!r}; {_why(name, header)}")
-        for name in ("file", "emotion")
-        if name not in ours.values()
+        for name, either in needed.items()
+        if not set(either) & set(ours.values()) and (labelled or name == "file")
     ]
     if "speaker" not in ours.values():
         why = "without it no fold is speaker-disjoint"
