@@ -48,7 +48,7 @@ class AugmentConfig:
     codec: float = 0.0
     """G.711 or GSM 06.10 over a telephone's band, where `telephone` is not drawn."""
     noise_folds: tuple[int, ...] = (1, 2, 3)
-    """Folds of the noise corpus that training may hear."""
+    """Folds of the noise corpus that training may hear; if none, it isn't looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +75,20 @@ def load(path: str | Path) -> Waveform:
 
 
 def load_sounds(config: AugmentConfig, root: Path | None = None) -> Sounds:
-    """Noises of the chosen folds and all room responses (each channel one response)."""
+    """Noises of the chosen folds and all room responses (each channel one response).
+
+    What the settings never draw is not looked for.
+    """
     from voicetone.audio.decode import read_audio
 
     root = root or data_root()
     noises = [
         load(r["path"]).samples[0]
-        for r in rows(root / "noise_esc10")
+        for r in (rows(root / "noise_esc10") if config.noise_folds else ())
         if int(r["fold"]) in config.noise_folds
     ]
     responses = []
-    for r in rows(root / "rir"):
+    for r in rows(root / "rir") if config.reverb else ():
         if "telephone" not in r["file"]:
             responses += list(read_audio(Path(r["path"])).resample(SAMPLE_RATE).samples)
     return Sounds(tuple(noises), tuple(responses))
@@ -149,7 +152,7 @@ def noise_variant(
 ) -> Clip:
     """Four seconds that hold no speech: recorded noises, alone or two at once, or made ones."""
     length = 4 * SAMPLE_RATE
-    if rng.random() < 0.75:
+    if rng.random() < 0.75 and sounds.noises:
         base = Waveform(sounds.noises[int(rng.integers(len(sounds.noises)))][None], SAMPLE_RATE)
         base = at_rate(base, float(rng.uniform(0.8, 1.25)))
         base = Waveform(np.resize(base.samples, (1, length)), SAMPLE_RATE)
@@ -318,8 +321,9 @@ def _key(
             part = (utterance.start, utterance.end, utterance.channel)
             digest.update(json.dumps(part).encode())
         digest.update(hashlib.sha256(utterance.audio.read_bytes()).digest())
-    for folder in ("noise_esc10", "rir"):
-        digest.update((root / folder / "manifest.csv").read_bytes())
+    for folder, heard in (("noise_esc10", config.noise_folds), ("rir", config.reverb)):
+        if heard:
+            digest.update((root / folder / "manifest.csv").read_bytes())
     return digest.hexdigest()[:16]
 
 
