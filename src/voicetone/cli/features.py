@@ -27,11 +27,18 @@ def features(
         str, typer.Argument(metavar="MANIFEST|CORPUS", help="A manifest, a folder or a corpus.")
     ],
     feature_set: Annotated[
-        str, typer.Option("--set", help="ComParE_2016, IS13, IS10, eGeMAPSv02, logmel, mfb, mfcc.")
+        str,
+        typer.Option("--set", help="ComParE_2016, IS13, IS10, eGeMAPSv02, logmel, mfb, mfcc, ssl."),
     ] = "ComParE_2016",
     level: Annotated[str, typer.Option(help="functionals or frames.")] = "",
     cut_seconds: Annotated[
         float | None, typer.Option(help="Hear only so many seconds from the start.")
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="With --set ssl: the folder of a self-supervised model.")
+    ] = "",
+    layer: Annotated[
+        int | None, typer.Option(help="With --set ssl: which hidden state; 0 is before layer 1.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help=f"{', '.join(ENDINGS)}.")] = None,
     jobs: Annotated[int, typer.Option(help="Processes; 0 is one per core.")] = 0,
@@ -40,7 +47,7 @@ def features(
     from voicetone.features.extract import extract
     from voicetone.features.sets import FeatureConfig
 
-    config = FeatureConfig(feature_set, level, cut_seconds)  # type: ignore[arg-type]
+    config = FeatureConfig(feature_set, level, cut_seconds, model, layer)  # type: ignore[arg-type]
     if jobs < 0:
         raise UsageError(f"--jobs {jobs}: give a number of processes, or 0 for one per core")
     if out is not None and out.suffix not in ENDINGS:

@@ -16,7 +16,14 @@ from voicetone.audio.find import display
 from voicetone.audio.units import SAMPLE_RATE
 from voicetone.errors import AudioError, VoicetoneError
 from voicetone.features.cache import FeatureCache, cache_root, content_key, file_hash
-from voicetone.features.sets import OPENSMILE, Extractor, FeatureConfig, extractor, say_licence
+from voicetone.features.sets import (
+    OPENSMILE,
+    SSL,
+    Extractor,
+    FeatureConfig,
+    extractor,
+    say_licence,
+)
 from voicetone.features.workers import ProgressLines, cores, starts, worker_pool
 from voicetone.types import Floats, Utterance, Waveform
 
@@ -44,7 +51,7 @@ class Features:
     @property
     def names(self) -> tuple[str, ...]:
         """The features' names."""
-        return extractor(self.config).names
+        return _extractor(self.config).names
 
 
 def extract(
@@ -63,13 +70,16 @@ def extract(
         utterances: ids must differ.
         config: which features.
         cache: where they are kept; `cache_root()` if not given.
-        jobs: processes; one per core if not given.
+        jobs: processes; one per core if not given. Self-supervised models are heard in this one,
+            on all its threads: each process would hold their weights anew.
         progress: told how many of how many are computed; lines on stderr if not given.
 
     Raises:
-        MissingExtraError: openSMILE is not installed.
+        MissingExtraError: openSMILE or transformers is not installed.
+        DataError: the folder of a self-supervised model is not in order.
     """
-    compute = extractor(config)
+    compute = _extractor(config)
+    jobs = 1 if config.name == SSL else jobs
     store = FeatureCache(cache or cache_root(), config.name, compute.settings)
     contents, failures = contents_of(utterances)
     missing = [u for u in utterances if u.id in contents and contents[u.id] not in store]
@@ -90,6 +100,14 @@ def extract(
         if found is not None:
             values[u.id] = found
     return Features(config, values, contents, failures, len(missing))
+
+
+def _extractor(config: FeatureConfig) -> Extractor:
+    if config.name != SSL:
+        return extractor(config)
+    from voicetone.features.ssl import ssl_extractor
+
+    return ssl_extractor(config)
 
 
 def contents_of(utterances: Sequence[Utterance]) -> tuple[dict[str, str], dict[str, str]]:
@@ -147,7 +165,7 @@ _worker: dict[str, Extractor | FeatureCache] = {}
 
 
 def _start(config: FeatureConfig, store: FeatureCache) -> None:
-    _worker.update(compute=extractor(config), store=store)
+    _worker.update(compute=_extractor(config), store=store)
 
 
 def _work(chunk: Sequence[tuple[Utterance, str]]) -> dict[str, str]:

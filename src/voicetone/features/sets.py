@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +23,8 @@ Level = Literal["", "functionals", "frames"]
 OPENSMILE = ("ComParE_2016", "IS13", "IS10", "eGeMAPSv02")
 _BANDS: Mapping[str, int] = {"logmel": 64, "mfb": 40}
 SETS = (*OPENSMILE, *_BANDS, "mfcc")
+SSL = "ssl"
+"""Hidden states of a self-supervised model, of `voicetone.features.ssl`; never in a bundle."""
 LICENCE = (
     "openSMILE features: openSMILE is for research and education only (audEERING's licence), "
     "not for commercial products"
@@ -35,23 +38,33 @@ class FeatureConfig:
     """Which features.
 
     Args:
-        name: one of `SETS`.
-        level: `functionals` is one vector per utterance, `frames` one per 10 ms; empty takes
-            functionals of openSMILE's sets and frames of the others. Functionals of the others
-            are mean and standard deviation over the frames.
+        name: one of `SETS`, or `SSL`.
+        level: `functionals` is one vector per utterance, `frames` one per 10 ms (20 ms of most
+            self-supervised models); empty takes functionals of openSMILE's sets and of `SSL`, and
+            frames of the others. Functionals of all but openSMILE are mean and standard deviation
+            over the frames.
         cut_seconds: hear only so many seconds from the start; None hears all.
+        model: with `SSL`, the folder of the model.
+        layer: with `SSL`, which hidden state; 0 is before the first layer.
 
     Raises:
-        DataError: no such set or level, or a cut that leaves nothing.
+        DataError: no such set or level, a cut that leaves nothing, or a model and layer missing
+            or out of place.
     """
 
     name: str = "ComParE_2016"
     level: Level = ""
     cut_seconds: float | None = None
+    model: str = ""
+    layer: int | None = None
 
     def __post_init__(self) -> None:
-        if self.name not in SETS:
-            raise DataError(f"no feature set {self.name!r}: choose one of {', '.join(SETS)}")
+        if self.name not in (*SETS, SSL):
+            raise DataError(f"no feature set {self.name!r}: choose one of {', '.join(SETS)}, {SSL}")
+        if self.name == SSL and (not self.model or self.layer is None):
+            raise DataError(f"the feature set {SSL} needs both model, a folder, and layer")
+        if self.name != SSL and (self.model or self.layer is not None):
+            raise DataError(f"model and layer are for the feature set {SSL}, not for {self.name}")
         if self.level not in ("", "functionals", "frames"):
             raise DataError(f"no level {self.level!r} of features: functionals or frames")
         if self.cut_seconds is not None and not self.cut_seconds > 0:
@@ -60,12 +73,13 @@ class FeatureConfig:
     @property
     def functionals(self) -> bool:
         """Whether an utterance is one vector."""
-        return self.level == "functionals" or (not self.level and self.name in OPENSMILE)
+        return self.level == "functionals" or (not self.level and self.name in (*OPENSMILE, SSL))
 
     def __str__(self) -> str:
         level = "functionals" if self.functionals else "frames"
         cut = "" if self.cut_seconds is None else f", first {self.cut_seconds:g} s"
-        return f"{self.name} {level}{cut}"
+        of = f" of {Path(self.model).name}, layer {self.layer}" if self.name == SSL else ""
+        return f"{self.name} {level}{of}{cut}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +93,10 @@ class Extractor:
     def names(self) -> tuple[str, ...]:
         """The features' names."""
         return _computer(self.config)[0]
+
+    def compute(self) -> Callable[[Floats], Floats]:
+        """Samples → features; loads what it needs when it is first asked for."""
+        return _computer(self.config)[1]
 
     def __call__(self, samples: Floats) -> Floats:
         """Features of one utterance.
@@ -94,8 +112,7 @@ class Extractor:
         """
         if self.config.cut_seconds is not None:
             samples = samples[: round(self.config.cut_seconds * SAMPLE_RATE)]
-        compute = _computer(self.config)[1]
-        values = np.ascontiguousarray(compute(samples), dtype=np.float32)
+        values = np.ascontiguousarray(self.compute()(samples), dtype=np.float32)
         if not values.size or not np.isfinite(values).all():
             raise AudioError(
                 f"{len(samples) / SAMPLE_RATE:.3f} s is too short for {self.config.name}, which "
@@ -105,12 +122,13 @@ class Extractor:
 
 
 def extractor(config: FeatureConfig) -> Extractor:
-    """The extractor of a set. What it needs is loaded when it is first used.
+    """The extractor of one of `SETS`. What it needs is loaded when it is first used.
 
     Raises:
         MissingExtraError: openSMILE is not installed.
     """
     settings = {**asdict(config), "level": config.functionals, "version": _VERSION}
+    del settings["model"], settings["layer"]  # of `SSL` only
     if config.name in OPENSMILE:
         try:
             settings["opensmile"] = version("opensmile")
@@ -139,10 +157,11 @@ def _computer(config: FeatureConfig) -> tuple[tuple[str, ...], Callable[[Floats]
     if not config.functionals:
         return names, compute
     summed = tuple(f"{name}_{kind}" for kind in ("mean", "sd") for name in names)
-    return summed, partial(_mean_and_sd, compute)
+    return summed, partial(mean_and_sd, compute)
 
 
-def _mean_and_sd(compute: Callable[[Floats], Floats], samples: Floats) -> Floats:
+def mean_and_sd(compute: Callable[[Floats], Floats], samples: Floats) -> Floats:
+    """Mean and standard deviation `[2 features]` over the frames that samples give."""
     frames = compute(samples)
     if not len(frames):
         return frames[0:0, 0]

@@ -80,6 +80,10 @@ class FeatureChoice:
     level: Literal["", "functionals", "frames"] = ""
     cut_seconds: Positive | None = None
     """Hear only so many seconds from the start."""
+    model: str = ""
+    """With `ssl`: the folder of a self-supervised model."""
+    layer: int | None = Field(default=None, ge=0)
+    """With `ssl`: which hidden state; 0 is before the first layer."""
     normalise: Normalisation = "global"
     """`speaker` uses the unlabelled audio of test speakers."""
 

@@ -24,14 +24,15 @@ from voicetone.evaluation.scores import headline
 from voicetone.evaluation.table import CAUTIONS, PredictionTable, concatenate
 from voicetone.features.extract import extract
 from voicetone.features.normalise import NOTES
-from voicetone.features.sets import OPENSMILE, FeatureConfig
+from voicetone.features.sets import OPENSMILE, SSL, FeatureConfig
+from voicetone.features.ssl_source import source
 from voicetone.features.workers import ProgressLines, cores, starts, worker_pool
 from voicetone.training.classifier_data import Material, gather
 from voicetone.training.classifier_fit import Examples, Outcome, Settings, run_fold
-from voicetone.training.classifier_recipe import ClassifierRecipe, NetworkChoice
+from voicetone.training.classifier_recipe import ClassifierRecipe, FeatureChoice, NetworkChoice
 from voicetone.training.runs import RunFolder
 
-PACKAGES = ("numpy", "scikit-learn", "torch", "opensmile")
+PACKAGES = ("numpy", "scikit-learn", "torch", "opensmile", "transformers")
 
 
 def run_classifier(recipe: ClassifierRecipe) -> Path:
@@ -107,9 +108,20 @@ def resolved(recipe: Any, material: Material) -> dict[str, Any]:
             del part["emotions"]
     settings["protocol"]["file"] = Path(settings["protocol"]["file"]).name
     settings["labelled_data"] = material.hash
-    if isinstance(recipe, ClassifierRecipe) and recipe.features.name in OPENSMILE:
-        settings["opensmile"] = opensmile_version()
+    if isinstance(recipe, ClassifierRecipe):
+        _resolve_features(recipe.features, settings)
     return settings
+
+
+def _resolve_features(choice: FeatureChoice, settings: dict[str, Any]) -> None:
+    """What decides the features beyond their names, if anything."""
+    if choice.name in OPENSMILE:
+        settings["opensmile"] = opensmile_version()
+    if choice.name != SSL:
+        del settings["features"]["model"], settings["features"]["layer"]
+        return
+    settings["features"]["model"] = Path(choice.model).name
+    settings["ssl_weights"] = source(Path(choice.model)).digest
 
 
 def opensmile_version() -> str:
@@ -127,7 +139,9 @@ def feature_config(recipe: ClassifierRecipe) -> FeatureConfig:
         DataError: features that do not exist, or that its model can't take.
     """
     choice = recipe.features
-    config = FeatureConfig(choice.name, choice.level, choice.cut_seconds)
+    config = FeatureConfig(
+        choice.name, choice.level, choice.cut_seconds, choice.model, choice.layer
+    )
     framewise = isinstance(recipe.model, NetworkChoice) and recipe.model.name != "mlp"
     if framewise == config.functionals:
         wanted = "frames" if framewise else "functionals"
