@@ -191,7 +191,8 @@ def naive_greedy(net: AsrTone, frames: torch.Tensor, real: torch.Tensor) -> Foun
         logits = net.decoder(given, net.decoder.start(1), heard, real)[0][0, -1]
         scores = torch.log_softmax(logits.double(), 0)
         scores[list(TEXTLESS)] = -torch.inf
-        best = EOS if len(text) - 2 >= int(real.sum()) else int(scores.argmax())
+        most = math.ceil(1.5 * int(real.sum()))
+        best = EOS if len(text) - 2 >= most else int(scores.argmax())
         score += float(scores[best])
         if best == EOS:
             return Found(tuple(text[2:]), score, tuple(share.tolist()))  # type: ignore[arg-type]

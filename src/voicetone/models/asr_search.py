@@ -30,8 +30,8 @@ class SearchSettings:
     """Of CTC's prefix score in a hypothesis's score; the rest is attention's."""
     bonus: float = 0.0
     """Added to the score for each token of text."""
-    longest: float = 1.0
-    """Most tokens of text per encoder frame."""
+    longest: float = 1.5
+    """Most tokens of text per encoder frame of 31.25 ms."""
     condition: Literal["decoded", "unknown"] = "decoded"
     """Words are looked for after the most probable sentiment, or after `<unknown>`."""
 
