@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 import soundfile
 import torch
+from safetensors.torch import load_file
 
 from voicetone.errors import DataError
 from voicetone.features.spectral import SpectralConfig
@@ -182,7 +183,7 @@ def test_the_bundle_says_what_the_trainer_says(run: Path, world: Path) -> None:
             width=8, stem=(2, 4), hidden=8, heads=2, dilations=(1, 2), dropout=0.1, emotions=3
         )
     )
-    net.load_state_dict(torch.load(run / "checkpoints/final.pt", weights_only=True))
+    net.load_state_dict(load_file(run / "checkpoints" / "final.safetensors"))
     net.eval()
     samples, _ = soundfile.read(world / "voices/a-anger-0.flac", dtype="float32")
     context = predictor.spec.spectral.context

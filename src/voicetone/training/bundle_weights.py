@@ -29,7 +29,8 @@ from voicetone.types import SENTIMENTS
 
 CLOSE = 1e-4
 """Largest difference between network and graphs, as a share of the largest output."""
-_FINAL = Path("checkpoints") / "final.safetensors"
+FINAL = Path("checkpoints") / "final.safetensors"
+"""Where a run keeps its final model."""
 
 
 @dataclass(frozen=True)
@@ -64,16 +65,16 @@ def read_parent(name_or_path: str) -> Parent:
     run = Path(name_or_path)
     if not (run / "recipe.json").is_file():
         return _from_bundle(find(name_or_path))
-    if not (run / _FINAL).is_file() or not (run / "bundle" / SPEC_NAME).is_file():
+    if not (run / FINAL).is_file() or not (run / "bundle" / SPEC_NAME).is_file():
         raise DataError(
             f"{run}: a run without a final tone model; train it with final = true, or give a bundle"
         )
     parent = _opened(run / "bundle")
-    net, emotions = read_weights(run / _FINAL)
+    net, emotions = read_weights(run / FINAL)
     if emotions != tuple(parent.spec.label_spaces.emotion):
-        raise DataError(f"{run / _FINAL}: other emotions than the run's bundle has; train it again")
+        raise DataError(f"{run / FINAL}: other emotions than the run's bundle has; train it again")
     _require_same(net, parent, run)
-    weights = hashlib.sha256((run / _FINAL).read_bytes()).hexdigest()
+    weights = hashlib.sha256((run / FINAL).read_bytes()).hexdigest()
     return Parent(net, _stream(parent, run), f"{_digest(run / 'bundle')}-{weights}")
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from voicetone.features.spectral import SpectralConfig
-from voicetone.models.tone import ToneConfig, ToneNet, tone_loss
+from voicetone.models.tone import ToneConfig, ToneNet, ToneTargets, tone_loss
 from voicetone.training.tone_batches import Batches, Labels
 from voicetone.training.tone_data import Clip, ClipStore
 from voicetone.training.tone_recipe import ToneRecipe
@@ -41,6 +42,7 @@ def fit(
     seed: int,
     progress: Callable[[int, float], None],
     device: torch.device,
+    config: ToneConfig | None = None,
 ) -> ToneNet:
     """Train from scratch on the clips `train` and the store's noise.
 
@@ -52,6 +54,7 @@ def fit(
         seed: of weights, batches and masks.
         progress: called after each step with its number and loss.
         device: where to.
+        config: sizes of the network; the recipe's if not given.
 
     Returns:
         The running average of the weights, in evaluation mode, on the CPU.
@@ -59,23 +62,49 @@ def fit(
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     spectral = SpectralConfig()
-    net = network(recipe, len(labels.emotions), spectral)
+    net = ToneNet(config) if config else network(recipe, len(labels.emotions), spectral)
     mean, spread = _statistics(store, train)
     net.encoder.front.mean.copy_(torch.from_numpy(mean))
     net.encoder.front.scale.copy_(torch.from_numpy(1.0 / spread))
     net = net.to(device).train()
     average = copy.deepcopy(net)
     batches = Batches(store, labels, train, recipe, spectral, mean)
-    optimiser = torch.optim.AdamW(
-        net.parameters(), lr=recipe.rate, weight_decay=recipe.decay, betas=(0.9, 0.98)
-    )
+
+    def loss_of(_: int, features: Tensor, weight: Tensor, targets: ToneTargets) -> Tensor:
+        sentiment, emotion, speech = net(features, weight)
+        return tone_loss(sentiment, emotion, speech, targets, smoothing=recipe.smoothing)
+
+    groups = [{"params": list(net.parameters()), "lr": recipe.rate}]
+    descend(net, average, groups, recipe, lambda: batches.draw(rng, device), loss_of, progress)
+    return average.cpu().eval()
+
+
+def descend(
+    net: ToneNet,
+    average: ToneNet,
+    groups: Sequence[dict[str, Any]],
+    recipe: ToneRecipe,
+    draw: Callable[[], tuple[Tensor, Tensor, ToneTargets]],
+    loss_of: Callable[[int, Tensor, Tensor, ToneTargets], Tensor],
+    progress: Callable[[int, float], None],
+) -> None:
+    """All steps of a training: AdamW, a one-cycle schedule of rates, a running average.
+
+    Args:
+        net: what learns.
+        average: a copy of it, which becomes the running average of its weights.
+        groups: of parameters, each with `params` and its peak rate `lr`.
+        recipe: the settings.
+        draw: a batch: features, frame weights, targets.
+        loss_of: the loss of a step's batch.
+        progress: called after each step with its number and loss.
+    """
+    optimiser = torch.optim.AdamW(groups, weight_decay=recipe.decay, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, recipe.rate, total_steps=recipe.steps, pct_start=0.15
+        optimiser, [g["lr"] for g in groups], total_steps=recipe.steps, pct_start=0.15
     )
     for step in range(1, recipe.steps + 1):
-        features, weight, targets = batches.draw(rng, device)
-        sentiment, emotion, speech = net(features, weight)
-        loss = tone_loss(sentiment, emotion, speech, targets, smoothing=recipe.smoothing)
+        loss = loss_of(step, *draw())
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(net.parameters(), 5.0)
@@ -83,7 +112,6 @@ def fit(
         schedule.step()
         _follow(average, net, min(recipe.average, step / (step + 20)))
         progress(step, float(loss.detach()))
-    return average.cpu().eval()
 
 
 def _statistics(store: ClipStore, train: NDArray[np.int64]) -> tuple[Floats, Floats]:
@@ -139,7 +167,7 @@ def fit_presence(
 @torch.no_grad()
 def _frames(
     net: ToneNet, store: ClipStore, clips: Sequence[tuple[int, int]]
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[Tensor, Tensor]:
     """The encoder's frames `[n, width]` of clips in their variants, and the labels `[n]`."""
     frames, labels = [], []
     for clip in (store.clip(*place) for place in clips):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import field
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 _STRICT = ConfigDict(extra="forbid")
@@ -65,6 +65,38 @@ class Augmentation:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class FrozenUntil:
+    """Steps after which a part of the encoder begins to learn; the head learns from the first.
+
+    A part whose number is not under the recipe's `steps` stays as it is.
+    """
+
+    conformer: Annotated[int, Field(ge=0)] = 50
+    """What encodes the front end's frames, in networks that have it."""
+    blocks: Annotated[int, Field(ge=0)] = 100
+    """The front end's blocks."""
+    stem: Annotated[int, Field(ge=0)] = 200
+    """The time-frequency convolutions at the bottom."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class FineTune:
+    """How a network that is there already learns; only with `init_from`."""
+
+    head_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 1e-3
+    """Peak learning rate of pooling and outputs."""
+    rate: Annotated[float, Field(gt=0.0, le=1.0)] = 3e-4
+    """Peak learning rate of the encoder's uppermost layer."""
+    layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 0.75
+    """A layer's rate, as a share of that of the layer above it."""
+    keep_speech: Annotated[float, Field(ge=0.0, le=100.0)] = 1.0
+    """Weight of the loss that keeps speech presence what it was, once the encoder learns."""
+    scratch: bool = False
+    """Train each fold from scratch, too, for comparison; with the recipe's `rate`."""
+    frozen_until: FrozenUntil = field(default_factory=FrozenUntil)
+
+
+@dataclass(frozen=True, config=_STRICT)
 class ToneRecipe:
     """Everything that decides what the tone model becomes."""
 
@@ -78,6 +110,9 @@ class ToneRecipe:
     """One line for users of the bundle, shown when it is used."""
     out: str = ""
     """Run folder; `runs/NAME` if empty."""
+    init_from: str = ""
+    """An installed bundle, a bundle's folder or a run's folder to start from; from scratch if
+    empty. Sizes of the network, its speech classifier and the speech rule come from there."""
     seed: int = 0
     steps: int = 2000
     batch: int = 32
@@ -115,3 +150,4 @@ class ToneRecipe:
     """Train on all speakers after the folds and export the bundle."""
     network: Network = field(default_factory=Network)
     augmentation: Augmentation = field(default_factory=Augmentation)
+    finetune: FineTune = field(default_factory=FineTune)

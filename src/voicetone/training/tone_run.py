@@ -21,19 +21,28 @@ import torch
 from numpy.typing import NDArray
 
 from voicetone.corpora.manifest import Manifest
-from voicetone.corpora.prepared import data_root, read_prepared, rows
+from voicetone.corpora.prepared import read_prepared, rows
 from voicetone.errors import DataError
 from voicetone.features.spectral import SpectralConfig
 from voicetone.features.workers import ProgressLines, worker_pool
 from voicetone.models.tone import ToneNet
+from voicetone.training.bundle_weights import FINAL, Parent, child
 from voicetone.training.device import device_of_choice
+from voicetone.training.finetune import (
+    SoundFolders,
+    fit_from,
+    in_labels,
+    parent_of,
+    sound_folders,
+)
 from voicetone.training.protocol import FoldTable, check_disjoint, merge, speaker_groups
 from voicetone.training.runs import RunFolder
 from voicetone.training.tone_batches import Labels, labels_of
 from voicetone.training.tone_data import AugmentConfig, Clip, ClipStore, build, features_of, load
-from voicetone.training.tone_fit import fit, fit_presence, logits_of, network
+from voicetone.training.tone_fit import fit, fit_presence, logits_of
 from voicetone.training.tone_recipe import ToneRecipe
 from voicetone.training.tone_tables import FoldPredictions, read_fold, write_fold
+from voicetone.training.tone_weights import read_weights, write_weights
 from voicetone.types import EMOTIONS, Utterance
 
 
@@ -48,11 +57,23 @@ class Material:
     store: ClipStore
     noises: dict[int, list[Clip]]
     """Noise clips as recorded, by fold of the noise corpus."""
+    sounds: SoundFolders | None = None
+    """What augmentation drew from."""
+    parent: Parent | None = None
+    """What training starts from; from scratch if None."""
 
 
-def run_folder(recipe: ToneRecipe, table: FoldTable) -> RunFolder:
+def run_folder(recipe: ToneRecipe, table: FoldTable, parent: Parent | None = None) -> RunFolder:
     """The run's folder, not yet made."""
     resolved = asdict(recipe)
+    if parent is None:
+        # Runs from scratch are those of before there was anything to start from.
+        for key in ("init_from", "finetune"):
+            resolved.pop(key)
+    else:
+        sounds = sound_folders(recipe)
+        resolved["parent"] = parent.digest
+        resolved["measured_sounds"] = {"noises": sounds.noises, "rooms": sounds.rooms}
     # What is made of the folds afterwards and what is said of it changes none of their results.
     for key in ("final", "version", "licence", "notice"):
         resolved.pop(key)
@@ -97,13 +118,14 @@ def gather(recipe: ToneRecipe, *, final: bool) -> Material:
     folds = recipe.noise_folds
     if not final:
         folds = tuple(f for f in folds if f != recipe.noise_validation)
+    sounds = sound_folders(recipe)
     augment = AugmentConfig(
         pitch=settings.pitch,
         pitch_semitones=settings.pitch_semitones,
-        reverb=settings.reverb,
-        noise=settings.noise,
+        reverb=settings.reverb if sounds.rooms else 0.0,
+        noise=settings.noise if sounds.noises else 0.0,
         telephone=settings.telephone,
-        noise_folds=folds,
+        noise_folds=folds if sounds.noises else (),
     )
     spectral = SpectralConfig()
     report = ProgressLines("rendering clips")
@@ -115,12 +137,12 @@ def gather(recipe: ToneRecipe, *, final: bool) -> Material:
         augment,
         spectral,
         Path(os.environ.get("VOICETONE_CACHE", ".cache")) / "tone",
-        root=data_root(),
+        root=sounds.root,
         workers=os.cpu_count() or 1,
         progress=report,
     )
     noises: dict[int, list[Clip]] = {}
-    for row in rows(data_root() / "noise_esc10"):
+    for row in rows(sounds.root / "noise_esc10") if sounds.noises else ():
         features = features_of(load(row["path"]), spectral).astype(np.float16)
         clip = Clip(features, np.zeros(len(features) // 2, dtype=bool))
         noises.setdefault(int(row["fold"]), []).append(clip)
@@ -131,6 +153,8 @@ def gather(recipe: ToneRecipe, *, final: bool) -> Material:
         fold_table(recipe, manifests),
         store,
         noises,
+        sounds,
+        parent_of(recipe),
     )
 
 
@@ -182,20 +206,59 @@ def train_fold(job: Job, index: int) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        net = fit(recipe, material.store, material.labels, train, seed, step, device_of_choice())
-        fit_presence(net, recipe, material.store, train, seed)
+        parts = [(p, place[key]) for p in ("validation", "test") for key in getattr(fold, p)]
+        _write_beside(job, index, train, seed, parts, step)
+        net = trained(recipe, material, train, seed, step)
     finally:
         torch.set_num_threads(threads)
-    parts = [(part, place[key]) for part in ("validation", "test") for key in getattr(fold, part)]
-    checkpoint = job.folder / "checkpoints" / f"{index:02d}.pt"
-    checkpoint.parent.mkdir(exist_ok=True)
-    torch.save(net.state_dict(), checkpoint)
+    checkpoint = job.folder / "checkpoints" / f"{index:02d}.safetensors"
+    write_weights(checkpoint, net, material.labels.emotions)
     write_fold(fold_folder(job.folder, index), _predict(net, material, parts, recipe))
 
 
-def fold_folder(folder: Path, index: int) -> Path:
-    """Where a fold's predictions lie."""
-    return folder / "folds" / f"{index:02d}"
+def trained(
+    recipe: ToneRecipe,
+    material: Material,
+    train: NDArray[np.int64],
+    seed: int,
+    progress: Callable[[int, float], None],
+) -> ToneNet:
+    """One network, from scratch or from the run's parent, with its speech classifier."""
+    common = (recipe, material.store, material.labels, train, seed, progress, device_of_choice())
+    if material.parent is not None:
+        return fit_from(material.parent, *common)
+    net = fit(*common)
+    fit_presence(net, recipe, material.store, train, seed)
+    return net
+
+
+def _write_beside(
+    job: Job,
+    index: int,
+    train: NDArray[np.int64],
+    seed: int,
+    parts: Sequence[tuple[str, int]],
+    step: Callable[[int, float], None],
+) -> None:
+    """What a fold's clips get from the parent as it is and, if asked for, from scratch."""
+    recipe, material, parent = job.recipe, job.material, job.material.parent
+    if parent is None:
+        return
+    emotions = material.labels.emotions
+    before = in_labels(_predict(parent.net, material, parts, recipe), parent, emotions)
+    write_fold(fold_folder(job.folder, index, "parent"), before)
+    if recipe.finetune.scratch:
+        sizes = child(parent, emotions, recipe.network.dropout, seed).config
+        common = (material.store, material.labels, train, seed, step, device_of_choice())
+        other = fit(recipe, *common, sizes)
+        write_fold(
+            fold_folder(job.folder, index, "scratch"), _predict(other, material, parts, recipe)
+        )
+
+
+def fold_folder(folder: Path, index: int, kind: str = "folds") -> Path:
+    """Where a fold's predictions lie: the run's own, or `parent`'s or those from `scratch`."""
+    return folder / kind / f"{index:02d}"
 
 
 def _predict(
@@ -223,7 +286,7 @@ def train_folds(recipe: ToneRecipe, material: Material, folder: Path) -> list[Fo
     """Train the folds that have no predictions yet, side by side; then the predictions of all."""
     count = len(material.table.folds)
     missing = [i for i in range(count) if not (fold_folder(folder, i) / "done").exists()]
-    report, total = ProgressLines(f"{recipe.name}: folds"), recipe.steps * len(missing)
+    report, total = ProgressLines(f"{recipe.name}: folds"), steps_of(recipe) * len(missing)
     if recipe.jobs == 1 or device_of_choice().type == "cuda":
         done = itertools.count(1)
         job = Job(recipe, material, folder, lambda: report(next(done), total))
@@ -248,22 +311,25 @@ def _side_by_side(
             report(steps.value)
 
 
+def steps_of(recipe: ToneRecipe) -> int:
+    """Steps that a fold takes."""
+    return recipe.steps * (2 if recipe.init_from and recipe.finetune.scratch else 1)
+
+
 def train_final(recipe: ToneRecipe, material: Material, folder: Path) -> ToneNet:
     """The network of all speakers, or the one that the run already has."""
-    path = folder / "checkpoints" / "final.pt"
+    path = folder / FINAL
     if path.exists():
-        net = network(recipe, len(material.labels.emotions), SpectralConfig())
-        net.load_state_dict(torch.load(path, weights_only=True))
-        return net.eval()
+        return read_weights(path)[0]
     report = ProgressLines(f"{recipe.name}: final model")
     everyone: NDArray[np.int64] = np.arange(len(material.utterances))
     seed = recipe.seed * 1000 + 999
 
-    def step(number: int, _: float) -> None:
+    def step(number: int, loss: float) -> None:
+        if not np.isfinite(loss):
+            raise DataError("final model: the loss is no number; lower the learning rate")
         report(number, recipe.steps)
 
-    net = fit(recipe, material.store, material.labels, everyone, seed, step, device_of_choice())
-    fit_presence(net, recipe, material.store, everyone, seed)
-    path.parent.mkdir(exist_ok=True)
-    torch.save(net.state_dict(), path)
+    net = trained(recipe, material, everyone, seed, step)
+    write_weights(path, net, material.labels.emotions)
     return net

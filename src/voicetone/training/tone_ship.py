@@ -11,12 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from voicetone.corpora.prepared import data_root, rows
+from voicetone.corpora.prepared import rows
 from voicetone.errors import DataError
 from voicetone.evaluation.report_files import write_report
 from voicetone.evaluation.table import PredictionTable, concatenate
 from voicetone.features.spectral import SpectralConfig
+from voicetone.training import finetune_judged
+from voicetone.training.bundle_weights import Parent
 from voicetone.training.device import device_of_choice
+from voicetone.training.finetune import parent_of, sound_folders
+from voicetone.training.finetune_judged import told
 from voicetone.training.leaks import sentence_overlap
 from voicetone.training.protocol import FoldTable
 from voicetone.training.runs import RunFolder
@@ -25,6 +29,7 @@ from voicetone.training.tone_export import write_bundle
 from voicetone.training.tone_recipe import ToneRecipe
 from voicetone.training.tone_run import (
     Material,
+    fold_folder,
     fold_table,
     gather,
     read_corpora,
@@ -40,7 +45,7 @@ from voicetone.training.tone_scores import (
     scores,
     speech_scores,
 )
-from voicetone.training.tone_tables import FoldPredictions
+from voicetone.training.tone_tables import FoldPredictions, read_fold
 from voicetone.types import Utterance
 
 PACKAGES = ("torch", "scipy")
@@ -50,7 +55,8 @@ def run_tone(recipe: ToneRecipe) -> Path:
     """Folds, metrics, report, final model and bundle of a recipe; what is there already is kept."""
     if recipe.final and not recipe.licence:
         raise DataError(f"{recipe.name}: say under what licence the weights are: licence=...")
-    folder = run_folder(recipe, fold_table(recipe, read_corpora(recipe)))
+    parent = parent_of(recipe)
+    folder = run_folder(recipe, fold_table(recipe, read_corpora(recipe)), parent)
     folder.start(PACKAGES, device=str(device_of_choice()))
     material = gather(recipe, final=False)
     overlap = sentence_overlap(material.table, material.utterances)
@@ -59,8 +65,10 @@ def run_tone(recipe: ToneRecipe) -> Path:
         f"{material.table.protocol}, {len(material.table.folds)} folds"
     )
     folder.log(str(overlap))
+    if parent is not None:
+        folder.log(start_of(recipe, parent))
     predictions = train_folds(recipe, material, folder.path)
-    metrics, calibration = measure(recipe, material, predictions)
+    metrics, calibration = measure(recipe, material, predictions, folder.path)
     metrics["sentence_overlap"] = asdict(overlap)
     folder.write("metrics.json", json.dumps(metrics, indent=1))
     write_report(
@@ -73,13 +81,31 @@ def run_tone(recipe: ToneRecipe) -> Path:
     )
     for name, score in metrics["scores"].items():
         folder.log(f"{name}: UAR {_interval(score['uar'])}, WA {_interval(score['wa'])}")
+    for line in [] if parent is None else [*told(metrics), *metrics["cautions"]]:
+        folder.log(line)
     if recipe.final:
         net = train_final(recipe, gather(recipe, final=True), folder.path)
-        told = bundle_facts(recipe, material, metrics, calibration)
+        said = bundle_facts(recipe, material, metrics, calibration)
+        if parent is not None:
+            said = finetune_judged.bundle_facts(recipe, material, metrics, said)
         emotions = material.labels.emotions
-        write_bundle(folder.path / "bundle", net, SpectralConfig(), emotions, told)
+        write_bundle(folder.path / "bundle", net, SpectralConfig(), emotions, said)
         folder.log(f"{recipe.name}: bundle of all speakers in {folder.path / 'bundle'}")
     return folder.path
+
+
+def start_of(recipe: ToneRecipe, parent: Parent) -> str:
+    """What a run goes on from, and what it goes without, in words."""
+    sounds = sound_folders(recipe)
+    missing = [
+        words
+        for there, words in ((sounds.noises, "recorded noises"), (sounds.rooms, "measured rooms"))
+        if not there
+    ]
+    line = f"starts from {parent.spec.id} ({recipe.init_from})"
+    if missing:
+        line += f"; no {' and no '.join(missing)} in VOICETONE_DATA: augmentation goes without them"
+    return line
 
 
 def label_rule(labels: Labels) -> str:
@@ -92,6 +118,9 @@ def label_rule(labels: Labels) -> str:
 
 def facts(recipe: ToneRecipe, material: Material, folder: RunFolder) -> dict[str, str]:
     """What stands in the report of a run."""
+    model = f"tone (width={recipe.network.width}; steps={recipe.steps})"
+    if material.parent is not None:
+        model = f"tone (fine-tuned from {material.parent.spec.id}; steps={recipe.steps})"
     return {
         "name": recipe.name,
         "recipe": folder.recipe_hash,
@@ -99,7 +128,7 @@ def facts(recipe: ToneRecipe, material: Material, folder: RunFolder) -> dict[str
         "protocol": material.table.protocol,
         "label_rule": label_rule(material.labels),
         "features": "log-mel energies and pitch map",
-        "model": f"tone (width={recipe.network.width}; steps={recipe.steps})",
+        "model": model,
     }
 
 
@@ -119,9 +148,19 @@ def emotion_table(material: Material, predictions: Sequence[FoldPredictions]) ->
 
 
 def measure(
-    recipe: ToneRecipe, material: Material, predictions: Sequence[FoldPredictions]
+    recipe: ToneRecipe,
+    material: Material,
+    predictions: Sequence[FoldPredictions],
+    folder: Path,
 ) -> tuple[dict[str, Any], Calibration]:
-    """All scores of the run, and what the bundle needs of them."""
+    """All scores of the run in a folder, and what the bundle needs of them."""
+    if material.parent is not None:
+        kinds = ("parent", "scratch") if recipe.finetune.scratch else ("parent",)
+        folds = range(len(material.table.folds))
+        beside = {
+            kind: [read_fold(fold_folder(folder, fold, kind)) for fold in folds] for kind in kinds
+        }
+        return finetune_judged.judged(recipe, material, predictions, beside)
     return measure_folds(recipe, material.utterances, material.labels, material.table, predictions)
 
 
@@ -158,17 +197,12 @@ def bundle_facts(
             "licence": m.licence,
             "utterances": len(m),
             "hours": round(sum(u.duration or 0.0 for u in m) / 3600, 3),
-            "note": f"{len(m.speakers)} speakers, acted",
+            "note": f"{len(m.speakers)} speakers" + (", acted" if material.parent is None else ""),
         }
         for m in material.manifests
     ]
-    root = data_root()
-    noises = [r for r in rows(root / "noise_esc10") if int(r["fold"]) in recipe.noise_folds]
-    rooms = sorted({f"{r['source']} ({r['licence']})" for r in rows(root / "rir")})
     attribution = [f"{m.corpus}: {m.citation}; {m.licence}" for m in material.manifests]
-    attribution += [f"room responses: {source}" for source in rooms]
-    attribution.append("noises: K. J. Piczak, ESC-10, ACM Multimedia 2015, CC BY 3.0; clips:")
-    attribution += [" ".join(r["attribution"].split())[:900] for r in noises]
+    attribution += _sounds_named(recipe)
     return {
         "name": recipe.name,
         "version": recipe.version,
@@ -183,6 +217,24 @@ def bundle_facts(
         "card": card(recipe, material, metrics),
         "metrics": _headlines(metrics),
     }
+
+
+def _sounds_named(recipe: ToneRecipe) -> list[str]:
+    """Whom to name for the noises and rooms of augmentation."""
+    sounds = sound_folders(recipe)
+    named = []
+    if sounds.rooms and recipe.augmentation.reverb:
+        rooms = {f"{r['source']} ({r['licence']})" for r in rows(sounds.root / "rir")}
+        named += [f"room responses: {source}" for source in sorted(rooms)]
+    if sounds.noises:
+        noises = rows(sounds.root / "noise_esc10")
+        named.append("noises: K. J. Piczak, ESC-10, ACM Multimedia 2015, CC BY 3.0; clips:")
+        named += [
+            " ".join(r["attribution"].split())[:900]
+            for r in noises
+            if int(r["fold"]) in recipe.noise_folds
+        ]
+    return named
 
 
 def _headlines(metrics: dict[str, Any]) -> dict[str, str]:
