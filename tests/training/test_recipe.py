@@ -11,6 +11,7 @@ from voicetone.training.aae_recipe import AaeRecipe
 from voicetone.training.aae_run import baseline_of
 from voicetone.training.classifier_recipe import ClassifierRecipe
 from voicetone.training.gmm_recipe import CodesRecipe
+from voicetone.training.pretrain_recipe import PretrainRecipe
 from voicetone.training.recipe import dataclass_from, read_recipe
 from voicetone.training.run import train
 from voicetone.training.systems_data import require_features_that_can_be
@@ -21,6 +22,7 @@ KINDS: dict[str, type] = {
     "aae": AaeRecipe,
     "classifier": ClassifierRecipe,
     "gmm-aae": CodesRecipe,
+    "pretrain": PretrainRecipe,
     "tone": ToneRecipe,
 }
 

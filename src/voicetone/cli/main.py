@@ -24,6 +24,7 @@ from voicetone.cli.latents import latents
 from voicetone.cli.leaderboard import leaderboard
 from voicetone.cli.models import models
 from voicetone.cli.output import complain, say
+from voicetone.cli.pretrain import pretrain
 from voicetone.cli.pseudolabel import HELP as PSEUDOLABEL
 from voicetone.cli.pseudolabel import pseudolabel
 from voicetone.cli.robustness import HELP as ROBUSTNESS
@@ -50,6 +51,7 @@ app.add_typer(corpus)
 app.command()(doctor)
 app.command(help=FEATURES)(features)
 app.command()(train)
+app.command()(pretrain)
 app.command(help=EVALUATE)(evaluate)
 app.command()(compare)
 app.command()(leaderboard)

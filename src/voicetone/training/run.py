@@ -27,9 +27,10 @@ def train(recipe: Path, overrides: Sequence[str] = ()) -> Path:
     """
     data = read_recipe(recipe, overrides)
     kind = data.get("kind")
-    if kind not in ("tone", "classifier", "aae", "gmm-aae"):
+    if kind not in ("tone", "classifier", "aae", "gmm-aae", "pretrain"):
         raise DataError(
-            f"{recipe}: kind = {kind!r} is unknown; known are: aae, classifier, gmm-aae, tone"
+            f"{recipe}: kind = {kind!r} is unknown; known are: aae, classifier, gmm-aae, pretrain, "
+            "tone"
         )
     name = data.get("name")
     if isinstance(name, str) and (not name or name in (".", "..") or set(name) & set("/\\")):
@@ -50,6 +51,11 @@ def train(recipe: Path, overrides: Sequence[str] = ()) -> Path:
         from voicetone.training.gmm_run import run_codes
 
         return run_codes(dataclass_from(CodesRecipe, data, recipe, overrides))
+    if kind == "pretrain":
+        from voicetone.training.pretrain_recipe import PretrainRecipe
+        from voicetone.training.pretrain_run import run_pretrain
+
+        return run_pretrain(dataclass_from(PretrainRecipe, data, recipe, overrides))
     from voicetone.training.tone_recipe import ToneRecipe
     from voicetone.training.tone_ship import run_tone
 
