@@ -256,6 +256,24 @@ def test_weights_in_several_files(folder: Path) -> None:
     assert np.array_equal(ssl_extractor(config(folder))(sound(0.5)), before)
 
 
+def test_names_of_older_files(folder: Path) -> None:
+    """Weight normalisation as files from before 2024 name it."""
+    from safetensors.numpy import load_file, save_file
+
+    before = ssl_extractor(config(folder))(sound(0.5))
+    weights = load_file(folder / "model.safetensors")
+    names = {"parametrizations.weight.original0": "weight_g"}
+    names |= {"parametrizations.weight.original1": "weight_v"}
+    renamed = {}
+    for key, value in weights.items():
+        for new, old in names.items():
+            key = key.replace(new, old)
+        renamed[key] = value
+    assert any("weight_g" in key for key in renamed)
+    save_file(renamed, folder / "model.safetensors", {"format": "pt"})
+    assert np.array_equal(ssl_extractor(config(folder))(sound(0.5)), before)
+
+
 def test_without_the_library_the_extra_is_named(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -185,7 +185,7 @@ class SslFront(nn.Module):
                 f"{samples.shape[1]} samples are more than Whisper's window: cut them into pieces "
                 f"of {self.found.longest}"
             )
-        return self.heard(samples, lengths)
+        return self.heard(samples, lengths.to(samples.device))
 
     def heard(self, samples: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """As `forward`, without looking at the lengths: what can be traced into a graph."""
