@@ -153,6 +153,18 @@ def test_replicas_of_which_only_some_have_unlabelled_rows() -> None:
         same(outcome, trained(data, [job], quick("vanilla"))[0], 1e-4)
 
 
+@pytest.mark.parametrize("name", ["base", "vanilla"])
+def test_replicas_of_which_only_some_validate(name: str) -> None:
+    data, (one, two, _) = made(), jobs()
+    which = [one, dataclasses.replace(two, validation=two.test[:0])]
+    together = trained(data, which, quick(name))
+    assert "uar" in together[0].curves
+    assert "uar" not in together[1].curves
+    assert together[1].epoch == 3  # the last
+    for job, outcome in zip(which, together, strict=True):
+        same(outcome, trained(data, [job], quick(name))[0], 1e-4)
+
+
 def test_two_trainings_are_equal_and_another_seed_is_not() -> None:
     data, which = made(), jobs()[:1]
     first = trained(data, which, quick("optimized"))[0]

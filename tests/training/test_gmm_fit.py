@@ -103,6 +103,16 @@ def test_replicas_of_which_only_some_have_unlabelled_rows() -> None:
         same(found, trained(data, [job], quick(rate=3e-4))[0], 1e-4)
 
 
+def test_replicas_of_which_only_some_validate() -> None:
+    data, (one, two, _) = made(), jobs()
+    which = [one, dataclasses.replace(two, validation=two.test[:0])]
+    together = trained(data, which, quick(rate=3e-4))
+    assert "posterior_uar" in together[0].curves
+    assert "validation_reconstruction" not in together[1].curves
+    for job, found in zip(which, together, strict=True):
+        same(found, trained(data, [job], quick(rate=3e-4))[0], 1e-4)
+
+
 def test_two_trainings_are_equal_and_another_seed_is_not() -> None:
     data, which = made(), jobs(unlabelled=True)[:1]
     first = trained(data, which, quick(noise=0.2))[0]
