@@ -94,7 +94,7 @@ def _voices(text: str) -> tuple[Voice, ...]:
 # under the name `en-gb` release 1.51 leaves the variant out.
 VOICES = _voices("""
 f1         en                f
-m1         en-us             m
+victor     en-us             m
 f2         en-us             f
 m2         en                m
 Annie      en-gb-x-rp        f
@@ -120,7 +120,7 @@ Lee        en-us             m
 Hugo       en-us             m
 norbert    en-us-nyc         m
 michel     en-us             m
-grandma    en                f
+sandro     en                m
 edward     en-gb-x-rp        m
 Andrea     en-us             f
 iven4      en                m
