@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import soundfile
 import torch
 from safetensors.torch import load_file
 
+from training.toy_voices import made_world
 from voicetone.errors import DataError
 from voicetone.features.spectral import SpectralConfig
 from voicetone.inference.file import analyze
@@ -31,7 +31,6 @@ from voicetone.training.tone_ship import emotion_table
 from voicetone.training.tone_tables import FoldPredictions, read_fold
 from voicetone.types import SENTIMENTS, Utterance
 
-RATE = 16_000
 RECIPE = """
 kind = "tone"
 name = "tiny"
@@ -63,41 +62,10 @@ variants = 2
 """
 
 
-def _voice(hertz: float, seconds: float, rng: np.random.Generator) -> np.ndarray:
-    time = np.arange(int(seconds * RATE)) / RATE
-    sound = sum(np.sin(2 * np.pi * hertz * k * time) / k for k in range(1, 6))
-    loud = (time > 0.2) & (time < seconds - 0.2)
-    return (0.2 * sound * loud + rng.normal(0, 1e-4, len(time))).astype(np.float32)
-
-
-def _table(folder: Path, rows: list[dict[str, object]]) -> None:
-    with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.DictWriter(handle, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with a corpus of four speakers, noises, rooms, and a recipe."""
-    root = tmp_path_factory.mktemp("world")
-    rng = np.random.default_rng(0)
-    for name in ("noise_esc10", "rir", "voices"):
-        (root / name).mkdir()
-    noises, voices = [], []
-    for fold in (1, 2, 3):
-        soundfile.write(root / f"noise_esc10/{fold}.flac", rng.normal(0, 0.05, RATE), RATE)
-        noises.append({"file": f"{fold}.flac", "fold": fold, "label": "x", "attribution": "me"})
-    soundfile.write(root / "rir/room.flac", np.exp(-np.arange(800) / 80), RATE)
-    _table(root / "noise_esc10", noises)
-    _table(root / "rir", [{"file": "room.flac", "source": "here", "licence": "CC0"}])
-    for speaker in "abcd":
-        for label, hertz in (("anger", 300.0), ("happy", 220.0), ("neutral", 150.0)):
-            for take in range(2):
-                file = f"{speaker}-{label}-{take}.flac"
-                soundfile.write(root / "voices" / file, _voice(hertz, 1.2, rng), RATE)
-                voices.append({"file": file, "speaker": speaker, "label": label})
-    _table(root / "voices", voices)
+    root = made_world(tmp_path_factory.mktemp("world"))
     (root / "tiny.toml").write_text(RECIPE.format(corpus=root / "voices"))
     return root
 

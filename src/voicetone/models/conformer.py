@@ -62,7 +62,8 @@ class FeedForward(nn.Module):
         """`[B, n, width]` → the same."""
         y = self.dropout(F.silu(self.expand(self.norm(x))))
         y = self.dropout(self.contract(y))
-        return x + 0.5 * y
+        out: Tensor = x + 0.5 * y
+        return out
 
 
 class Attention(nn.Module):

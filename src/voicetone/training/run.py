@@ -27,10 +27,10 @@ def train(recipe: Path, overrides: Sequence[str] = ()) -> Path:
     """
     data = read_recipe(recipe, overrides)
     kind = data.get("kind")
-    if kind not in ("tone", "classifier", "aae", "gmm-aae", "pretrain"):
+    if kind not in ("tone", "voice-tone", "classifier", "aae", "gmm-aae", "pretrain"):
         raise DataError(
             f"{recipe}: kind = {kind!r} is unknown; known are: aae, classifier, gmm-aae, pretrain, "
-            "tone"
+            "tone, voice-tone"
         )
     name = data.get("name")
     if isinstance(name, str) and (not name or name in (".", "..") or set(name) & set("/\\")):
@@ -58,8 +58,10 @@ def train(recipe: Path, overrides: Sequence[str] = ()) -> Path:
         return run_pretrain(dataclass_from(PretrainRecipe, data, recipe, overrides))
     from voicetone.training.tone_recipe import ToneRecipe
     from voicetone.training.tone_ship import run_tone
+    from voicetone.training.voice_recipe import VoiceRecipe
 
-    return run_tone(dataclass_from(ToneRecipe, data, recipe, overrides))
+    one = VoiceRecipe if kind == "voice-tone" else ToneRecipe
+    return run_tone(dataclass_from(one, data, recipe, overrides))
 
 
 def _classifier(data: dict[str, Any], recipe: Path, overrides: Sequence[str]) -> Path:

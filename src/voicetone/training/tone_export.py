@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,8 +17,9 @@ from voicetone.features.spectral import SpectralConfig
 from voicetone.models.conformer import ConformerConfig
 from voicetone.models.tone import ToneConfig, ToneNet
 from voicetone.pretrained import bundle
+from voicetone.pretrained.runtime import quantised
 from voicetone.pretrained.spec import STREAM
-from voicetone.types import SENTIMENTS
+from voicetone.types import SENTIMENTS, Floats
 
 _OPSET = 17
 
@@ -119,6 +121,7 @@ def write_bundle(
     spectral: SpectralConfig,
     emotions: tuple[str, ...],
     facts: Mapping[str, Any],
+    heard: Sequence[Floats] | None = None,
 ) -> Path:
     """Write a bundle and check that it reads back.
 
@@ -129,6 +132,8 @@ def write_bundle(
         emotions: the labels in the order of its outputs.
         facts: the rest of `bundle.json`: name, version, created, temperature, speech, dont_know,
             training, licence, attribution, notice, card, metrics.
+        heard: features `[2n, F]` of clips, on whose ranges the encoder goes into eight bits; if not
+            given it stays as it is.
 
     Raises:
         BundleError: a fact that a bundle can't hold.
@@ -149,4 +154,9 @@ def write_bundle(
         "mac_per_second": multiply_adds(config),
         **facts,
     }
-    return bundle.write(folder, spec, graphs(net.eval()))
+    files = graphs(net.eval())
+    if heard is not None:
+        state = np.zeros((1, config.state_size), dtype=np.float32)
+        examples = [{"features": clip[None], "state": state} for clip in heard]
+        files["encoder.onnx"] = quantised(files["encoder.onnx"], examples)
+    return bundle.write(folder, spec, files)

@@ -54,6 +54,10 @@ class Augmentation:
     reverb: float = 0.3
     noise: float = 0.4
     telephone: float = 0.25
+    room: float = 0.0
+    """Simulated rooms; a measured one is drawn only where this is not."""
+    codec: float = 0.0
+    """G.711 or GSM 06.10; drawn only where `telephone` is not."""
     transpose: float = 4.0
     """Largest shift of a voice up or down, in mel bands."""
     level_sd: float = 0.4
@@ -100,7 +104,7 @@ class FineTune:
 class ToneRecipe:
     """Everything that decides what the tone model becomes."""
 
-    kind: Literal["tone"]
+    kind: Literal["tone", "voice-tone"]
     name: str
     version: str
     corpora: tuple[CorpusPart, ...]

@@ -43,6 +43,9 @@ from voicetone.training.tone_fit import fit, fit_presence, logits_of
 from voicetone.training.tone_recipe import ToneRecipe
 from voicetone.training.tone_tables import FoldPredictions, read_fold, write_fold
 from voicetone.training.tone_weights import read_weights, write_weights
+from voicetone.training.voice_recipe import VoiceRecipe
+from voicetone.training.voice_speech import read_words, speech_of
+from voicetone.training.voice_stages import fit_tone, learn
 from voicetone.types import EMOTIONS, Utterance
 
 
@@ -61,6 +64,13 @@ class Material:
     """What augmentation drew from."""
     parent: Parent | None = None
     """What training starts from; from scratch if None."""
+    words: tuple[Manifest, ...] = ()
+    """Corpora without labels, for the stages before the tone; behind the others."""
+
+    @property
+    def rendered(self) -> tuple[Utterance, ...]:
+        """All utterances in the order of the store."""
+        return (*self.utterances, *(u for m in self.words for u in m))
 
 
 def run_folder(recipe: ToneRecipe, table: FoldTable, parent: Parent | None = None) -> RunFolder:
@@ -74,9 +84,12 @@ def run_folder(recipe: ToneRecipe, table: FoldTable, parent: Parent | None = Non
         sounds = sound_folders(recipe)
         resolved["parent"] = parent.digest
         resolved["measured_sounds"] = {"noises": sounds.noises, "rooms": sounds.rooms}
+    for key in ("room", "codec"):  # which there were none of before
+        if not resolved["augmentation"][key]:
+            resolved["augmentation"].pop(key)
     # What is made of the folds afterwards and what is said of it changes none of their results.
-    for key in ("final", "version", "licence", "notice"):
-        resolved.pop(key)
+    for key in ("final", "version", "licence", "notice", "int8"):
+        resolved.pop(key, None)
     return RunFolder(Path(recipe.out or f"runs/{recipe.name}"), resolved, table)
 
 
@@ -111,7 +124,9 @@ def fold_table(recipe: ToneRecipe, manifests: Sequence[Manifest]) -> FoldTable:
 def gather(recipe: ToneRecipe, *, final: bool) -> Material:
     """Read, render and label everything. The final model may hear the validation noises."""
     manifests = read_corpora(recipe)
+    words = read_words(recipe) if isinstance(recipe, VoiceRecipe) else ()
     utterances = tuple(u for m in manifests for u in m)
+    rendered = (*utterances, *(u for m in words for u in m))
     seen = {u.emotion for u in utterances}
     emotions = tuple(e for e in EMOTIONS if e in seen)
     settings = recipe.augmentation
@@ -125,12 +140,14 @@ def gather(recipe: ToneRecipe, *, final: bool) -> Material:
         reverb=settings.reverb if sounds.rooms else 0.0,
         noise=settings.noise if sounds.noises else 0.0,
         telephone=settings.telephone,
+        room=settings.room,
+        codec=settings.codec,
         noise_folds=folds if sounds.noises else (),
     )
     spectral = SpectralConfig()
     report = ProgressLines("rendering clips")
     store = build(
-        utterances,
+        rendered,
         recipe.noise_clips,
         settings.variants,
         recipe.seed,
@@ -149,12 +166,13 @@ def gather(recipe: ToneRecipe, *, final: bool) -> Material:
     return Material(
         manifests,
         utterances,
-        labels_of(utterances, emotions),
+        labels_of(rendered, emotions),
         fold_table(recipe, manifests),
         store,
         noises,
         sounds,
         parent_of(recipe),
+        words,
     )
 
 
@@ -208,7 +226,7 @@ def train_fold(job: Job, index: int) -> None:
     try:
         parts = [(p, place[key]) for p in ("validation", "test") for key in getattr(fold, p)]
         _write_beside(job, index, train, seed, parts, step)
-        net = trained(recipe, material, train, seed, step)
+        net = trained(job, index, train, seed, step)
     finally:
         torch.set_num_threads(threads)
     checkpoint = job.folder / "checkpoints" / f"{index:02d}.safetensors"
@@ -217,19 +235,40 @@ def train_fold(job: Job, index: int) -> None:
 
 
 def trained(
-    recipe: ToneRecipe,
-    material: Material,
+    job: Job,
+    index: int | None,
     train: NDArray[np.int64],
     seed: int,
     progress: Callable[[int, float], None],
 ) -> ToneNet:
-    """One network, from scratch or from the run's parent, with its speech classifier."""
-    common = (recipe, material.store, material.labels, train, seed, progress, device_of_choice())
+    """One network with its speech classifier: from scratch, on stages of its own, or from the
+    run's parent.
+
+    Args:
+        job: the run.
+        index: of the fold; None for the final model.
+        train: rows that may be learnt from.
+        seed: of everything that is drawn.
+        progress: told of each step.
+    """
+    recipe, material, device = job.recipe, job.material, device_of_choice()
+    common = (material.store, material.labels, train, seed, progress, device)
     if material.parent is not None:
-        return fit_from(material.parent, *common)
-    net = fit(*common)
+        return fit_from(material.parent, recipe, *common)
+    if isinstance(recipe, VoiceRecipe):
+        speech = speech_of(recipe, material.table, material.utterances, material.words)
+        folder = stage_folder(job.folder, index)
+        learnt = learn(recipe, speech, material.store, index, folder, seed, progress, device)
+        net = fit_tone(recipe, learnt, *common)
+    else:
+        net = fit(recipe, *common)
     fit_presence(net, recipe, material.store, train, seed)
     return net
+
+
+def stage_folder(folder: Path, index: int | None) -> Path:
+    """Where the stages of a fold lie, or of the final model."""
+    return folder / "stages" / ("final" if index is None else f"{index:02d}")
 
 
 def _write_beside(
@@ -313,6 +352,9 @@ def _side_by_side(
 
 def steps_of(recipe: ToneRecipe) -> int:
     """Steps that a fold takes."""
+    if isinstance(recipe, VoiceRecipe):
+        stages = (recipe.stages.pretrain, recipe.stages.asr)
+        return recipe.steps + sum(stage.steps for stage in stages if stage is not None)
     return recipe.steps * (2 if recipe.init_from and recipe.finetune.scratch else 1)
 
 
@@ -324,12 +366,14 @@ def train_final(recipe: ToneRecipe, material: Material, folder: Path) -> ToneNet
     report = ProgressLines(f"{recipe.name}: final model")
     everyone: NDArray[np.int64] = np.arange(len(material.utterances))
     seed = recipe.seed * 1000 + 999
+    done, total = itertools.count(1), steps_of(recipe)
 
-    def step(number: int, loss: float) -> None:
+    def step(_: int, loss: float) -> None:
         if not np.isfinite(loss):
             raise DataError("final model: the loss is no number; lower the learning rate")
-        report(number, recipe.steps)
+        report(next(done), total)
 
-    net = trained(recipe, material, everyone, seed, step)
+    job = Job(recipe, material, folder, lambda: None)
+    net = trained(job, None, everyone, seed, step)
     write_weights(path, net, material.labels.emotions)
     return net

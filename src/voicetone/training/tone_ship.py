@@ -34,6 +34,7 @@ from voicetone.training.tone_run import (
     gather,
     read_corpora,
     run_folder,
+    stage_folder,
     train_final,
     train_folds,
 )
@@ -46,9 +47,12 @@ from voicetone.training.tone_scores import (
     speech_scores,
 )
 from voicetone.training.tone_tables import FoldPredictions, read_fold
-from voicetone.types import Utterance
+from voicetone.training.voice_recipe import VoiceRecipe
+from voicetone.training.voice_scores import read_words_heard, words_line, words_scores
+from voicetone.types import Floats, Utterance
 
 PACKAGES = ("torch", "scipy")
+EIGHT_BIT_CLIPS = 64  # whose ranges are those of the activations
 
 
 def run_tone(recipe: ToneRecipe) -> Path:
@@ -70,6 +74,7 @@ def run_tone(recipe: ToneRecipe) -> Path:
     predictions = train_folds(recipe, material, folder.path)
     metrics, calibration = measure(recipe, material, predictions, folder.path)
     metrics["sentence_overlap"] = asdict(overlap)
+    metrics |= stages_told(recipe, folder, len(predictions))
     folder.write("metrics.json", json.dumps(metrics, indent=1))
     write_report(
         replace(
@@ -89,9 +94,38 @@ def run_tone(recipe: ToneRecipe) -> Path:
         if parent is not None:
             said = finetune_judged.bundle_facts(recipe, material, metrics, said)
         emotions = material.labels.emotions
-        write_bundle(folder.path / "bundle", net, SpectralConfig(), emotions, said)
+        heard = calibration_clips(recipe, material)
+        write_bundle(folder.path / "bundle", net, SpectralConfig(), emotions, said, heard)
         folder.log(f"{recipe.name}: bundle of all speakers in {folder.path / 'bundle'}")
     return folder.path
+
+
+def stages_told(recipe: ToneRecipe, folder: RunFolder, folds: int) -> dict[str, Any]:
+    """What the stages before the tone gave, fold by fold and pooled, for `metrics.json`."""
+    if not isinstance(recipe, VoiceRecipe):
+        return {}
+    places = [stage_folder(folder.path, index) for index in range(folds)]
+    told: dict[str, Any] = {}
+    for name, settings in (("pretrain", recipe.stages.pretrain), ("asr", recipe.stages.asr)):
+        if settings is not None:
+            told[name] = [json.loads((p / f"{name}.json").read_text("utf-8")) for p in places]
+    if recipe.stages.asr is not None:
+        told["words"] = words_scores(read_words_heard(places))
+        for part in told["words"]:
+            folder.log(words_line(part))
+    return {"stages": told}
+
+
+def calibration_clips(recipe: ToneRecipe, material: Material) -> list[Floats] | None:
+    """Features `[2n, F]` of a few training clips and noises, where the encoder goes into eight
+    bits."""
+    if not isinstance(recipe, VoiceRecipe) or not recipe.int8:
+        return None
+    rng = np.random.default_rng(recipe.seed)
+    count = len(material.store.starts)
+    rows, variants = rng.permutation(count)[:EIGHT_BIT_CLIPS], material.store.starts.shape[1]
+    clips = [material.store.clip(int(row), int(rng.integers(variants))) for row in rows]
+    return [clip.features.astype(np.float32) for clip in clips]
 
 
 def start_of(recipe: ToneRecipe, parent: Parent) -> str:
@@ -119,6 +153,10 @@ def label_rule(labels: Labels) -> str:
 def facts(recipe: ToneRecipe, material: Material, folder: RunFolder) -> dict[str, str]:
     """What stands in the report of a run."""
     model = f"tone (width={recipe.network.width}; steps={recipe.steps})"
+    if isinstance(recipe, VoiceRecipe):
+        stages = recipe.stages
+        said = [name for name in ("pretrain", "asr") if getattr(stages, name) is not None]
+        model = f"voice tone ({', '.join([*said, 'tone'])}; steps={recipe.steps})"
     if material.parent is not None:
         model = f"tone (fine-tuned from {material.parent.spec.id}; steps={recipe.steps})"
     return {
@@ -197,11 +235,13 @@ def bundle_facts(
             "licence": m.licence,
             "utterances": len(m),
             "hours": round(sum(u.duration or 0.0 for u in m) / 3600, 3),
-            "note": f"{len(m.speakers)} speakers" + (", acted" if material.parent is None else ""),
+            "note": f"{len(m.speakers)} speakers{note if material.parent is None else ''}",
         }
-        for m in material.manifests
+        for corpora, note in ((material.manifests, ", acted"), (material.words, ", words alone"))
+        for m in corpora
     ]
-    attribution = [f"{m.corpus}: {m.citation}; {m.licence}" for m in material.manifests]
+    everything = (*material.manifests, *material.words)
+    attribution = [f"{m.corpus}: {m.citation}; {m.licence}" for m in everything]
     attribution += _sounds_named(recipe)
     return {
         "name": recipe.name,

@@ -1,0 +1,274 @@
+"""The stages before the tone: a pretrained front end, and a recogniser's encoder on it.
+
+As published for Amazon's voice tone analysis: the front end learns from audio alone and is held
+fixed; an encoder on it learns to give `<sentiment> transcript`; both are held fixed while a light
+classifier learns the tone. Each fold has stages of its own, which hear nothing of the speakers that
+the fold tests or validates.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from voicetone.features.spectral import SpectralConfig
+from voicetone.language.tokens import Tokens, load_tokens, normalised
+from voicetone.models.asr_search import SearchSettings
+from voicetone.models.asr_tone import AsrTone
+from voicetone.models.front import Front, FrontConfig
+from voicetone.models.tone import ToneConfig, ToneNet, ToneTargets, tone_loss
+from voicetone.training.asr_data import AsrExamples, Summary, asr_examples, tokens_of
+from voicetone.training.asr_fit import decode_clips, fit_asr, load_asr, save_asr
+from voicetone.training.front_recipe import FrontSizes, front_config
+from voicetone.training.pretrain_fit import normalisation, pretrain
+from voicetone.training.pretrain_state import load_front, save_front
+from voicetone.training.tone_batches import Batches, Labels
+from voicetone.training.tone_data import ClipStore
+from voicetone.training.tone_fit import descend
+from voicetone.training.voice_recipe import VoiceRecipe
+from voicetone.training.voice_speech import Speech, parts_of, withheld
+from voicetone.types import SENTIMENTS
+
+Rows = NDArray[np.int64]
+Count = Callable[[int, float], None]
+"""Told the number and the loss of each step of a stage."""
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What the stages of one fold gave."""
+
+    front: Front
+    asr: AsrTone | None
+    tokens: Tokens | None
+
+
+def learn(
+    recipe: VoiceRecipe,
+    speech: Speech,
+    store: ClipStore,
+    index: int | None,
+    folder: Path,
+    seed: int,
+    count: Count,
+    device: torch.device,
+) -> Learnt:
+    """Train the stages of a fold, or read those that the folder has.
+
+    Args:
+        recipe: the settings.
+        speech: what is learnt from.
+        store: clips in the order of `speech`.
+        index: of the fold; None for the final model.
+        folder: of this fold's stages; made if missing.
+        seed: of everything that is drawn.
+        count: told of each step.
+        device: where to.
+
+    Raises:
+        DataError: nothing to learn from, or a training that diverged.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    part = parts_of(recipe, speech, index)
+    front = _front(recipe, store, part, folder, seed, count, device)
+    if recipe.stages.asr is None:
+        return Learnt(front, None, None)
+    weights, words = folder / "asr.safetensors", folder / "tokens.json"
+    if weights.exists() and words.exists():
+        return Learnt(front, load_asr(weights), load_tokens(words))
+    examples, summary = examples_of(recipe, speech, store)
+    train, validation = np.flatnonzero(part == "train"), np.flatnonzero(part == "validation")
+    tokens = tokens_of(examples, train, recipe.stages.asr)
+    notes: list[str] = list(summary.lines)
+    net = fit_asr(
+        *(front, recipe.stages.asr, tokens, store, examples, train, validation, seed, count),
+        device=device,
+        notes=notes,
+    )
+    tokens.save(words)
+    save_asr(weights, net)
+    _write(folder / "asr.json", {"notes": notes})
+    heard = decoded(recipe, speech, store, part, net, tokens)
+    unseen = withheld(recipe, speech.utterances, -1 if index is None else index)
+    place = {u.id: row for row, u in enumerate(speech.utterances)}
+    heard["unseen_sentence"] = [bool(unseen[place[key]]) for key in heard["id"]]
+    write_words(folder, heard)
+    return Learnt(front, net, tokens)
+
+
+def _front(
+    recipe: VoiceRecipe,
+    store: ClipStore,
+    part: NDArray[np.str_],
+    folder: Path,
+    seed: int,
+    count: Count,
+    device: torch.device,
+) -> Front:
+    """The front end of a fold: pretrained, or as drawn."""
+    path, settings = folder / "front.safetensors", recipe.stages.pretrain
+    if path.exists():
+        return load_front(path)
+    train, validation = np.flatnonzero(part == "train"), np.flatnonzero(part == "validation")
+    config = front_config(sizes_of(recipe), SpectralConfig())
+    if settings is None:
+        return untrained(config, store, train, seed)
+    front, metrics = pretrain(
+        *(config, settings, store, train, validation, seed, count, device),
+        state=folder / "pretraining.safetensors",
+    )
+    _write(folder / "pretrain.json", metrics)
+    save_front(front, path)
+    (folder / "pretraining.safetensors").unlink(missing_ok=True)
+    return front
+
+
+def sizes_of(recipe: VoiceRecipe) -> FrontSizes:
+    """The front end's sizes among those of the network."""
+    own = recipe.network
+    return FrontSizes(own.width, own.stem, own.expand, own.kernel, own.dilations, own.dropout)
+
+
+def untrained(config: FrontConfig, store: ClipStore, train: Rows, seed: int) -> Front:
+    """A front end with drawn weights, normalised for the training clips."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        front = Front(config)
+    mean, spread = normalisation(store, train)
+    front.mean.copy_(torch.from_numpy(mean))
+    front.scale.copy_(torch.from_numpy(1.0 / spread))
+    return front.eval()
+
+
+def examples_of(
+    recipe: VoiceRecipe, speech: Speech, store: ClipStore
+) -> tuple[AsrExamples, Summary]:
+    """Transcripts and sentiments of all utterances, checked against their audio."""
+    settings, heard = recipe.stages.asr, speech.utterances
+    assert settings is not None
+    return asr_examples(
+        [u.transcript for u in heard],
+        [u.language for u in heard],
+        [u.sentiment for u in heard],
+        store.lengths[: len(heard), 0] // 2,
+        settings,
+        corpora=[u.corpus for u in heard],
+        names=[u.id for u in heard],
+    )
+
+
+def decoded(
+    recipe: VoiceRecipe,
+    speech: Speech,
+    store: ClipStore,
+    part: NDArray[np.str_],
+    net: AsrTone,
+    tokens: Tokens,
+) -> dict[str, list[Any]]:
+    """What a recogniser hears in all clips that it did not learn from, by column."""
+    rows = [int(r) for r in np.flatnonzero(~np.isin(part, ("", "train")))]
+    stages = recipe.stages
+    settings = SearchSettings(beam=stages.beam, ctc_share=stages.beam_ctc)
+    heard = decode_clips(net, tokens, [store.clip(row, 0) for row in rows], settings)
+    utterances = [speech.utterances[row] for row in rows]
+    columns: dict[str, list[Any]] = {
+        "id": [u.id for u in utterances],
+        "corpus": [u.corpus for u in utterances],
+        "speaker": [u.speaker for u in utterances],
+        "part": [str(part[row]) for row in rows],
+        "truth": [normalised(u.transcript or "") for u in utterances],
+        "heard": [d.text for d in heard],
+        "heard_ctc": [d.ctc_text for d in heard],
+        "sentiment": [u.sentiment for u in utterances],
+    }
+    for k, name in enumerate(SENTIMENTS):
+        columns[name] = [None if d.sentiment is None else d.sentiment[k] for d in heard]
+    return columns
+
+
+def write_words(folder: Path, columns: dict[str, list[Any]]) -> None:
+    """Keep what was heard, whole or not at all."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    unfinished = folder / f".{uuid.uuid4().hex}"
+    pq.write_table(pa.table(columns), unfinished)
+    unfinished.replace(folder / "words.parquet")
+
+
+def _write(path: Path, told: dict[str, Any]) -> None:
+    unfinished = path.with_name(f".{uuid.uuid4().hex}")
+    unfinished.write_text(json.dumps(told, indent=1, ensure_ascii=False), encoding="utf-8")
+    unfinished.replace(path)
+
+
+def tone_net(recipe: VoiceRecipe, emotions: int, learnt: Learnt) -> ToneNet:
+    """An untrained tone network on what the stages gave, on the CPU."""
+    sizes = asdict(recipe.network)
+    config = ToneConfig(
+        **{**sizes, **asdict(learnt.front.config)},
+        emotions=emotions,
+        sentiments=len(SENTIMENTS),
+        conformer=None if learnt.asr is None else learnt.asr.config.conformer,
+    )
+    net = ToneNet(config)
+    net.encoder.front.load_state_dict(learnt.front.state_dict())
+    if learnt.asr is not None and net.encoder.conformer is not None:
+        net.encoder.conformer.load_state_dict(learnt.asr.conformer.state_dict())
+    return net
+
+
+def fit_tone(
+    recipe: VoiceRecipe,
+    learnt: Learnt,
+    store: ClipStore,
+    labels: Labels,
+    train: Rows,
+    seed: int,
+    progress: Count,
+    device: torch.device,
+) -> ToneNet:
+    """Learn the tone on what the stages gave.
+
+    Args:
+        recipe: the settings.
+        learnt: front end and encoder, which stay as they are if the recipe says so.
+        store: clips in the order of `labels`, then noise.
+        labels: of all clips.
+        train: rows of labelled clips that may be learnt from.
+        seed: of weights, batches and masks.
+        progress: told of each step.
+        device: where to.
+
+    Returns:
+        The running average of the weights, in evaluation mode, on the CPU.
+    """
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    net = tone_net(recipe, len(labels.emotions), learnt).to(device).train()
+    if recipe.stages.frozen:
+        for part in (net.encoder.front, net.encoder.conformer):
+            if part is not None:
+                part.requires_grad_(False).eval()
+    average = copy.deepcopy(net)
+    fill = learnt.front.mean.numpy().astype(np.float32)
+    batches = Batches(store, labels, train, recipe, SpectralConfig(), fill)
+
+    def loss_of(_: int, features: Tensor, weight: Tensor, targets: ToneTargets) -> Tensor:
+        sentiment, emotion, speech = net(features, weight)
+        return tone_loss(sentiment, emotion, speech, targets, smoothing=recipe.smoothing)
+
+    learning = [p for p in net.parameters() if p.requires_grad]
+    groups = [{"params": learning, "lr": recipe.rate}]
+    descend(net, average, groups, recipe, lambda: batches.draw(rng, device), loss_of, progress)
+    return average.cpu().eval()
