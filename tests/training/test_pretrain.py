@@ -17,9 +17,9 @@ import torch
 from training import toy_corpus
 from voicetone.errors import DataError
 from voicetone.training import pretrain_run
-from voicetone.training.pretrain_audio import Audio, folder_of, gather_audio, split
-from voicetone.training.pretrain_probes import learnt_from
-from voicetone.training.pretrain_recipe import PretrainRecipe
+from voicetone.training.pretrain_audio import Audio, folder_of, gather_audio, listed, split
+from voicetone.training.pretrain_probes import _question, learnt_from
+from voicetone.training.pretrain_recipe import PretrainRecipe, ProbePart
 from voicetone.training.pretrain_state import load_front
 from voicetone.training.recipe import dataclass_from, read_recipe
 from voicetone.training.run import train
@@ -280,6 +280,15 @@ def test_one_big_group_never_takes_all() -> None:
     parts = split(_people(100, 2), 0.01, 0.0, 0)
     assert len(parts.train) == 100
     assert len(parts.validation) == 2
+
+
+def test_a_probe_takes_the_emotions_it_is_told(world: Path) -> None:
+    utterances, _ = listed("toy")
+    part = ProbePart("toy", "emotion", ("anger", "sadness"))
+    question = _question(utterances, part)
+    assert not isinstance(question, str)
+    assert question.classes == ("anger", "sadness")
+    assert {utterances[i].emotion for i in question.rows} == {"anger", "sadness"}
 
 
 def test_who_was_heard_is_known_by_name_or_by_recording() -> None:

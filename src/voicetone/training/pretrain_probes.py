@@ -89,7 +89,7 @@ def probe(
         codes[LOG_MEL] = _log_mel(store, len(utterances), spectral.mels)
         for part in parts:
             if part.corpus == corpus:
-                asked = _question(utterances, part.asks)
+                asked = _question(utterances, part)
                 if isinstance(asked, str):
                     cautions.append(f"{corpus}: {asked}")
                 else:
@@ -136,8 +136,14 @@ def _log_mel(store: ClipStore, count: int, mels: int) -> Floats:
     return np.stack(out).astype(np.float32)
 
 
-def _question(utterances: Sequence[Utterance], asks: str) -> Question | str:
+def _question(utterances: Sequence[Utterance], part: ProbePart) -> Question | str:
     """What a probe is asked, or why it is not."""
+    asks = part.asks
+    if part.emotions:  # the others stay in their places, without answers
+        taken = set(part.emotions)
+        mute = [Utterance(u.id, u.audio, u.corpus) for u in utterances]
+        pairs = zip(utterances, mute, strict=True)
+        utterances = [u if u.emotion in taken else other for u, other in pairs]
     labels = [(u.transcript if asks == "digit" else u.emotion) or "" for u in utterances]
     asked, without = questions(utterances, asks if asks == "digit" else "emotion", labels)
     for question in asked:

@@ -59,6 +59,8 @@ class ProbePart:
     """A folder with `manifest.csv`, or the name of one in `VOICETONE_DATA`."""
     asks: Literal["speaker", "emotion", "digit", "sex"]
     """`digit` is what is said: the transcript."""
+    emotions: tuple[str, ...] = ()
+    """Take only utterances of these emotions; all if empty."""
 
 
 @dataclass(frozen=True, config=_STRICT)
