@@ -65,7 +65,7 @@ def test_sequences_hold_label_and_words() -> None:
     targets = asr_targets(
         [[A, B], [A], [], [B, B]],
         [POSITIVE, UNKNOWN, NEGATIVE, NEUTRAL],
-        [False, False, False, True],
+        [POSITIVE, UNKNOWN, NEGATIVE, UNKNOWN],
     )
     inputs, goals = sequences(targets)
     assert inputs.tolist() == [

@@ -175,25 +175,25 @@ class AsrTargets:
         tokens: of the transcripts, `PAD` behind `[B, L]`.
         counts: tokens of each transcript, 0 where there is none `[B]`.
         sentiment: tokens of sentiment, `UNKNOWN` where it is not known `[B]`.
-        hidden: 1 where the decoder isn't told the sentiment that it must give, so that it can give
-            words without it `[B]`.
+        given: tokens that the decoder is told in the sentiment's place before the words `[B]`.
     """
 
     tokens: Tensor
     counts: Tensor
     sentiment: Tensor
-    hidden: Tensor
+    given: Tensor
 
     def to(self, device: torch.device) -> AsrTargets:
         """The same on a device."""
-        parts = (self.tokens, self.counts, self.sentiment, self.hidden)
+        parts = (self.tokens, self.counts, self.sentiment, self.given)
         return AsrTargets(*(part.to(device) for part in parts))
 
 
 def asr_targets(
-    texts: Sequence[Sequence[int]], sentiments: Sequence[int], hidden: Sequence[bool] | None = None
+    texts: Sequence[Sequence[int]], sentiments: Sequence[int], given: Sequence[int] | None = None
 ) -> AsrTargets:
-    """Targets of a batch from the tokens of each transcript (none: empty) and sentiment tokens.
+    """Targets of a batch from the tokens of each transcript (none: empty) and sentiment tokens;
+    those are also what is given, if not told otherwise.
 
     Raises:
         DataError: a row with neither transcript nor sentiment.
@@ -210,7 +210,7 @@ def asr_targets(
         tokens,
         torch.tensor([len(text) for text in texts]),
         torch.tensor(list(sentiments), dtype=torch.int64),
-        torch.tensor(list(hidden) if hidden is not None else [False] * len(texts)),
+        torch.tensor(list(sentiments if given is None else given), dtype=torch.int64),
     )
 
 
@@ -327,8 +327,8 @@ def sequences(targets: AsrTargets) -> tuple[Tensor, Tensor]:
     `<sentiment> text eos`, both `[B, L + 2]`, with -100 where nothing is scored."""
     count, tokens = targets.counts, targets.tokens
     known = targets.sentiment != UNKNOWN
-    given = torch.where(targets.hidden.bool(), UNKNOWN, targets.sentiment)
-    inputs = torch.cat([torch.full_like(count, SOS)[:, None], given[:, None], tokens], dim=1)
+    start = torch.full_like(count, SOS)[:, None]
+    inputs = torch.cat([start, targets.given[:, None], tokens], dim=1)
     goals = torch.cat([targets.sentiment[:, None], tokens, torch.zeros_like(count)[:, None]], dim=1)
     places = torch.arange(goals.shape[1], device=goals.device)[None]
     goals = torch.where(places == count[:, None] + 1, EOS, goals)

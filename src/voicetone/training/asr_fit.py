@@ -22,7 +22,13 @@ from voicetone.augment.transpose import transposed
 from voicetone.errors import DataError, VoicetoneError
 from voicetone.language.tokens import UNKNOWN, Tokens
 from voicetone.models.asr_search import SearchSettings, greedy_ctc, search
-from voicetone.models.asr_tone import AsrConfig, AsrTargets, AsrTone, asr_targets
+from voicetone.models.asr_tone import (
+    SENTIMENT_IDS,
+    AsrConfig,
+    AsrTargets,
+    AsrTone,
+    asr_targets,
+)
 from voicetone.models.conformer import ConformerConfig
 from voicetone.models.front import Front, FrontConfig
 from voicetone.training.asr_data import AsrExamples, chances
@@ -36,6 +42,7 @@ _FORMAT = 1
 _MOST_CHECKED = 200  # validation clips whose loss is taken
 _MOST_SIZE = 65_536  # of any number in a file's configuration
 _MOST_LAYERS = 64
+_SIZES = ("mels", "stem", "width", "expand", "kernel", "dilations", "inputs", "layers", "heads")
 _DAMAGE = (
     *(OSError, KeyError, TypeError, ValueError, RuntimeError),
     *(ArithmeticError, RecursionError, VoicetoneError),
@@ -246,9 +253,15 @@ class AsrBatches:
             cut = [clips[at : at + batch] for at in range(0, len(clips), batch)]
             self.waiting = [cut[int(k)] for k in rng.permutation(len(cut))]
         clips = self.waiting.pop()
-        known = [self.sentiment[row] != UNKNOWN and bool(self.text(row)) for row, _ in clips]
-        hidden = [bool(rng.random() < self.settings.hidden) and k for k in known]
-        return self._batch(clips, hidden)
+        return self._batch(clips, [self._given(row, rng) for row, _ in clips])
+
+    def _given(self, row: int, rng: np.random.Generator) -> int:
+        """What stands before a clip's words: mostly what is known of its sentiment."""
+        label, chance = int(self.sentiment[row]), rng.random()
+        drawn = int(rng.choice(SENTIMENT_IDS))
+        if label == UNKNOWN:
+            return drawn if chance < self.settings.guessed else UNKNOWN
+        return UNKNOWN if chance < self.settings.hidden else label
 
     def fixed(self, rows: NDArray[np.int64]) -> list[Batch]:
         """Batches of clips as recorded, each once."""
@@ -257,14 +270,14 @@ class AsrBatches:
         for at in range(0, len(order), batch):
             part = order[at : at + batch]
             clips = [(r, self.store.clip(r, 0).features.astype(np.float32)) for r in part]
-            found.append(self._batch(clips, [False] * len(part)))
+            found.append(self._batch(clips, [int(self.sentiment[r]) for r in part]))
         return found
 
-    def _batch(self, clips: Sequence[tuple[int, Floats]], hidden: Sequence[bool]) -> Batch:
+    def _batch(self, clips: Sequence[tuple[int, Floats]], given: Sequence[int]) -> Batch:
         features, lengths = padded([frames for _, frames in clips], self.fill)
         texts = [self.text(row) for row, _ in clips]
         labels = [int(self.sentiment[row]) for row, _ in clips]
-        return features, lengths, asr_targets(texts, labels, hidden)
+        return features, lengths, asr_targets(texts, labels, given)
 
     def _rendered(self, row: int, rng: np.random.Generator) -> Floats:
         """A drawn variant of a clip `[2n, F]`, shifted, made louder and masked."""
@@ -403,5 +416,6 @@ def _require_bounded(facts: Any) -> None:
         values = part if isinstance(part, list) else [part]
         numbers = [value for value in values if isinstance(value, int | float)]
         most = _MOST_LAYERS if name == "layers" else _MOST_SIZE
-        if len(values) > _MOST_LAYERS or any(not 0 <= value <= most for value in numbers):
+        least = int(name in _SIZES)
+        if len(values) > _MOST_LAYERS or any(not least <= value <= most for value in numbers):
             raise ValueError("sizes out of range")

@@ -68,6 +68,9 @@ class AsrSettings:
     hidden: Share = 0.2
     """Of clips whose words are learnt after `<unknown>` although their sentiment is known, so that
     words can be found without it."""
+    guessed: Share = 0.3
+    """Of clips without a sentiment whose words are learnt after a drawn one: at decoding the
+    network names one for every clip."""
     weights: dict[str, Weight] = field(default_factory=dict)
     """How often a clip of a corpus is drawn against those of others; 1 for those not named."""
     margin: Annotated[float, Field(le=60.0)] = 0.3
