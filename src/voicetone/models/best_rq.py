@@ -170,12 +170,11 @@ class BestRq(nn.Module):
             self.context = nn.Identity()
         self.heads = nn.Linear(width, config.codebooks * config.codes)
 
-    def forward(self, features: Tensor, real: Tensor, hidden: Tensor, noise: Tensor) -> Guesses:
+    def forward(self, features: Tensor, hidden: Tensor, noise: Tensor) -> Guesses:
         """Guesses of the hidden frames.
 
         Args:
             features: `[B, 2n, F]`.
-            real: `[B, n]`, 1 for audio and 0 for padding.
             hidden: `[B, n]`, true where frames are hidden.
             noise: `[B, 2n, F]` of SD 1, which takes their place.
         """
@@ -185,7 +184,7 @@ class BestRq(nn.Module):
         covered = hidden.repeat_interleave(2, dim=1)[:, :, None]
         x = torch.where(covered, noise * self.config.noise, x)
         frames, _ = front.from_normalised(x, front.start(len(x)))
-        seen = self._context(frames, real)[hidden]
+        seen = self._context(frames)[hidden]
         logits = self.heads(seen).reshape(-1, self.config.codebooks, self.config.codes)
         return Guesses(logits, codes[hidden], codes)
 
@@ -196,36 +195,27 @@ class BestRq(nn.Module):
         found: Tensor = self.quantiser(heard.reshape(len(x), x.shape[1] // 2, -1))
         return found
 
-    def _context(self, frames: Tensor, real: Tensor) -> Tensor:
+    def _context(self, frames: Tensor) -> Tensor:
         """Frames `[B, width, n]` → what the guesses are made from `[B, n, w]`."""
-        frames = frames * real[:, None, :]
         out = frames.transpose(1, 2)
         if isinstance(self.context, Conformer):
-            out = self.context(frames, self.context.start(len(frames)), real)[0]
+            out = self.context(frames, self.context.start(len(frames)))[0]
         elif isinstance(self.context, nn.GRU):
             out = self.context(out)[0]
         return out
 
 
 def hidden_frames(
-    rng: np.random.Generator, real: NDArray[np.bool_], chance: float, span: int
+    rng: np.random.Generator, rows: int, frames: int, chance: float, span: int
 ) -> NDArray[np.bool_]:
-    """Which frames of a batch are hidden `[B, n]`: stretches of `span` frames, each beginning at a
-    frame with `chance`, overlapping as they fall, cut at the end of the audio.
+    """Which frames of a batch are hidden `[rows, frames]`: stretches of `span` frames, each
+    beginning at a frame with `chance`, overlapping as they fall, cut at the end.
 
     Where none would be hidden, one stretch of the first row is: a step needs something to guess.
-
-    Args:
-        rng: what they are drawn from.
-        real: `[B, n]`, true for audio; padding is never hidden.
-        chance: of each frame.
-        span: frames.
     """
-    begin = (rng.random(real.shape) < chance) & real
-    ends = np.cumsum(begin, axis=1)
-    hidden = ends > np.pad(ends, ((0, 0), (span, 0)))[:, : real.shape[1]]
-    hidden &= real
+    begun = np.cumsum(rng.random((rows, frames)) < chance, axis=1)
+    hidden = begun > np.pad(begun, ((0, 0), (span, 0)))[:, :frames]
     if not hidden.any():
-        at = int(rng.integers(max(int(real[0].sum()), 1)))
-        hidden[0, at : at + span] = real[0, at : at + span]
+        at = int(rng.integers(frames))
+        hidden[0, at : at + span] = True
     return np.asarray(hidden, dtype=bool)

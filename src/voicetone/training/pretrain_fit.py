@@ -170,8 +170,11 @@ def _train(
     for step in range(len(losses) + 1, settings.steps + 1):
         rng = np.random.default_rng([seed, step])
         torch.manual_seed(int(rng.integers(2**62)))
-        features, real, hidden = batch(store, rng, train, settings, net.front.mean.cpu().numpy())
-        guesses = _guess(net, features, real, hidden, device)
+        features = batch(store, rng, train, settings)
+        hidden = hidden_frames(
+            rng, len(features), settings.frames // 2, settings.mask_chance, settings.mask_span
+        )
+        guesses = _guess(net, features, hidden, device)
         loss = guesses.loss
         losses.append(float(loss.detach()))
         if not np.isfinite(losses[-1]):
@@ -196,51 +199,45 @@ def _identity(net: BestRq, settings: PretrainSettings, train: Rows, seed: int) -
 
 
 def _guess(
-    net: BestRq,
-    features: Floats,
-    real: NDArray[np.bool_],
-    hidden: NDArray[np.bool_],
-    device: torch.device,
+    net: BestRq, features: Floats, hidden: NDArray[np.bool_], device: torch.device
 ) -> Guesses:
     """The network's guesses, the noise drawn from torch's generator on the CPU."""
     noise = torch.randn(features.shape)
-    x, sound, gaps = (
-        torch.from_numpy(a).to(device) for a in (features, real.astype(np.float32), hidden)
-    )
-    guesses: Guesses = net(x, sound, gaps, noise.to(device))
+    x, gaps = torch.from_numpy(features).to(device), torch.from_numpy(hidden).to(device)
+    guesses: Guesses = net(x, gaps, noise.to(device))
     return guesses
 
 
 def batch(
-    store: ClipStore, rng: np.random.Generator, rows: Rows, settings: PretrainSettings, fill: Floats
-) -> tuple[Floats, NDArray[np.bool_], NDArray[np.bool_]]:
-    """A batch of crops of drawn variants.
+    store: ClipStore, rng: np.random.Generator, rows: Rows, settings: PretrainSettings
+) -> Floats:
+    """A batch `[B, frames, F]` of crops of drawn variants; after a short clip comes another, so
+    that nothing is padded and nothing computed in vain.
 
-    Clips are drawn in proportion to their length, so every second is as likely as any other.
+    Clips longer than a crop are drawn more often, so that any second is about as likely as any
+    other.
 
     Args:
         store: rendered clips.
         rng: what everything is drawn from.
         rows: clips to draw from.
-        settings: sizes and masks.
-        fill: `[F]`, what stands after the end of a short clip.
-
-    Returns:
-        features `[B, frames, F]`, which frames are audio `[B, frames / 2]`, which are hidden.
+        settings: sizes.
     """
-    chance = store.lengths[rows, 0].astype(np.float64)
-    chosen = rng.choice(rows, settings.batch, p=chance / chance.sum())
-    features = np.tile(fill, (len(chosen), settings.frames, 1)).astype(np.float32)
-    real = np.zeros((len(chosen), settings.frames // 2), dtype=bool)
-    for row, clip in enumerate(chosen):
-        frames = store.clip(int(clip), int(rng.integers(store.starts.shape[1]))).features
-        spare = max(0, (len(frames) - settings.frames) // 2)
-        start = 2 * int(rng.integers(spare + 1))
-        part = frames[start : start + settings.frames]
-        features[row, : len(part)] = part
-        real[row, : len(part) // 2] = True
-    hidden = hidden_frames(rng, real, settings.mask_chance, settings.mask_span)
-    return features, real, hidden
+    chance = np.maximum(store.lengths[rows, 0], settings.frames).astype(np.float64)
+    chance /= chance.sum()
+    variants = store.starts.shape[1]
+    features = np.empty((settings.batch, settings.frames, store.features.shape[1]), np.float32)
+    for row in features:
+        filled = 0
+        while filled < len(row):
+            clip = int(rng.choice(rows, p=chance))
+            frames = store.clip(clip, int(rng.integers(variants))).features
+            spare = max(0, (len(frames) - len(row)) // 2)
+            start = 2 * int(rng.integers(spare + 1))
+            part = frames[start : start + len(row) - filled]
+            row[filled : filled + len(part)] = part
+            filled += len(part)
+    return features
 
 
 @torch.no_grad()
@@ -260,10 +257,8 @@ def settle(
         norm.momentum = None  # a plain mean over the batches
         norm.train()
     rng = np.random.default_rng([seed, 0, _SETTLE])
-    fill = front.mean.cpu().numpy()
     for _ in range(settings.settle):
-        features, _, _ = batch(store, rng, train, settings, fill)
-        x = torch.from_numpy(features).to(front.mean.device)
+        x = torch.from_numpy(batch(store, rng, train, settings)).to(front.mean.device)
         front(x, front.start(len(x)))
     for norm, momentum in zip(norms, before, strict=True):
         norm.momentum = momentum
@@ -294,10 +289,9 @@ def held_out_metrics(net: BestRq, store: ClipStore, rows: Rows, seed: int) -> di
     for row in rows:
         rng = np.random.default_rng([seed, int(row), _MASKS])
         features = store.clip(int(row), 0).features.astype(np.float32)[None]
-        real = np.ones((1, features.shape[1] // 2), dtype=bool)
-        hidden = hidden_frames(rng, real, config.mask_chance, config.mask_span)
+        hidden = hidden_frames(rng, 1, features.shape[1] // 2, config.mask_chance, config.mask_span)
         torch.manual_seed(int(rng.integers(2**62)))
-        guesses = _guess(net, features, real, hidden, torch.device("cpu"))
+        guesses = _guess(net, features, hidden, torch.device("cpu"))
         right += float((guesses.logits.argmax(2) == guesses.truth).sum())
         loss += float(guesses.loss) * len(guesses.truth)
         codes = guesses.codes[0].numpy()
