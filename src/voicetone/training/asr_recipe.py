@@ -31,7 +31,7 @@ class AsrSettings:
     layers: Size = 3
     """Of the encoder."""
     heads: Size = 4
-    expand: Size = 4
+    expand: Size = 2
     kernel: Size = 15
     """Frames that a convolution of the encoder hears, 31.25 ms each."""
     past: Size = 64
@@ -48,7 +48,7 @@ class AsrSettings:
     """Of the labels of the attention decoder."""
     train_front: bool = False
     """Whether the front end learns, too; as published it is fixed."""
-    steps: Count = 1500
+    steps: Count = 1000
     batch: Annotated[int, Field(ge=1, le=1024)] = 32
     pool: Annotated[int, Field(ge=1, le=64)] = 8
     """Batches drawn together and then cut by length, which saves padding."""
