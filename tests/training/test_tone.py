@@ -27,7 +27,7 @@ from voicetone.training.tone_data import AugmentConfig, Clip, build, pack, speec
 from voicetone.training.tone_export import graphs
 from voicetone.training.tone_run import Material, fold_folder
 from voicetone.training.tone_scores import best_temperature
-from voicetone.training.tone_ship import emotion_table
+from voicetone.training.tone_ship import emotion_table, tables
 from voicetone.training.tone_tables import FoldPredictions, read_fold
 from voicetone.types import SENTIMENTS, Utterance
 
@@ -130,7 +130,7 @@ def test_the_corpora_of_a_run_are_reported_together() -> None:
     scores = np.array([[0, 9, 1], [1, 9, 2], [3, 1, 9], [0, 2, 9]], dtype=np.float32)
     said = FoldPredictions(ids, ["test"] * 4, scores, scores, [], [])
     store = pack([[Clip(np.zeros((2, 1), np.float16), np.zeros(1, bool))]])
-    table = emotion_table(Material((), utterances, labels, folds, store, {}), [said])
+    table = emotion_table(tables(Material((), utterances, labels, folds, store, {}), [said], {}))
     assert dict(zip(table.id, table.predicted, strict=True)) == {
         "a/anger": "calm",
         "a/calm": "calm",

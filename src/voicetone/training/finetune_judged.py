@@ -10,7 +10,7 @@ import numpy as np
 
 from voicetone.corpora.manifest import Manifest
 from voicetone.evaluation.significance import difference
-from voicetone.evaluation.table import PredictionTable
+from voicetone.pretrained.spec import Space
 from voicetone.training.bundle_weights import Parent
 from voicetone.training.tone_batches import Labels
 from voicetone.training.tone_recipe import ToneRecipe
@@ -19,7 +19,6 @@ from voicetone.training.tone_scores import (
     Calibration,
     Pool,
     best_temperature,
-    by_fold,
     coverage_curve,
     pooled,
     prediction_table,
@@ -27,7 +26,7 @@ from voicetone.training.tone_scores import (
     speech_scores,
 )
 from voicetone.training.tone_tables import FoldPredictions
-from voicetone.types import SENTIMENTS, Utterance
+from voicetone.types import Utterance
 
 Beside = Mapping[str, Sequence[FoldPredictions]]
 """Predictions of the same clips by others: `parent` and, if asked for, `scratch`."""
@@ -102,27 +101,13 @@ def changes(
     """How far UAR lies above another model's on the same clips, per corpus and label space."""
     found = {}
     for corpus in dict.fromkeys(utterances[i].corpus for i in pool.index[pool.test]):
-        for space, table_of in (("sentiment", sentiment_table), ("emotion", prediction_table)):
-            one, two = (table_of(p, utterances, labels, corpus) for p in (pool, other))
+        spaces: tuple[Space, ...] = ("sentiment", "emotion")
+        for space in spaces:
+            one, two = (
+                prediction_table(p, utterances, labels, corpus, space) for p in (pool, other)
+            )
             found[f"{corpus}/{space}"] = asdict(difference(one, two))
     return found
-
-
-def sentiment_table(
-    pool: Pool, utterances: Sequence[Utterance], labels: Labels, corpus: str
-) -> PredictionTable:
-    """A corpus's sentiment predictions of test clips in the form that the evaluation takes."""
-    truth = labels.sentiment[pool.index]
-    here = np.array([utterances[i].corpus == corpus for i in pool.index])
-    known = pool.test & here & (truth >= 0)
-    clips = [utterances[i] for i in pool.index[known]]
-    return PredictionTable(
-        id=np.array([u.id for u in clips]),
-        truth=np.array([SENTIMENTS[k] for k in truth[known]]),
-        labels=SENTIMENTS,
-        scores=by_fold(pool, pool.sentiment, truth)[known].astype(np.float32),
-        speaker=np.array([str(u.speaker) for u in clips]),
-    )
 
 
 def cautions(parent: Parent, manifests: Sequence[Manifest], labels: Labels) -> list[str]:

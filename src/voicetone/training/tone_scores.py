@@ -19,7 +19,7 @@ from voicetone.evaluation.metrics import (
 )
 from voicetone.evaluation.table import PredictionTable
 from voicetone.inference.speech import Activity
-from voicetone.pretrained.spec import SpeechRule
+from voicetone.pretrained.spec import Space, SpeechRule
 from voicetone.training.tone_batches import Labels
 from voicetone.training.tone_recipe import ToneRecipe
 from voicetone.training.tone_tables import FoldPredictions
@@ -72,19 +72,28 @@ def pooled(
 
 
 def prediction_table(
-    pool: Pool, utterances: Sequence[Utterance], labels: Labels, corpus: str
+    pool: Pool,
+    utterances: Sequence[Utterance],
+    labels: Labels,
+    corpus: str,
+    space: Space = "emotion",
 ) -> PredictionTable:
-    """A corpus's emotion predictions of test clips in the form that the evaluation takes."""
-    truth = labels.emotion[pool.index]
+    """A corpus's predictions of test clips in the form that the evaluation takes.
+
+    Emotions are those that the corpus labels, sentiments those that its clips have.
+    """
+    _, logits, truth = _heads(pool, labels)[space == "emotion"]
     here = np.array([utterances[i].corpus == corpus for i in pool.index])
     known = pool.test & here & (truth >= 0)
-    used = np.flatnonzero(labels.allowed[pool.index[known]].any(axis=0))
+    names = _names(space, labels)
+    allowed = labels.allowed[pool.index[known]].any(axis=0)
+    used = np.flatnonzero(allowed) if space == "emotion" else np.arange(len(names))
     clips = [utterances[i] for i in pool.index[known]]
     return PredictionTable(
         id=np.array([u.id for u in clips]),
-        truth=np.array([str(u.emotion) for u in clips]),
-        labels=tuple(labels.emotions[k] for k in used),
-        scores=by_fold(pool, pool.emotion, truth)[known][:, used].astype(np.float32),
+        truth=np.array([names[k] for k in truth[known]], dtype=np.str_),
+        labels=tuple(names[k] for k in used),
+        scores=by_fold(pool, logits, truth)[known][:, used].astype(np.float32),
         speaker=np.array([str(u.speaker) for u in clips]),
         corpus=np.array([u.corpus for u in clips]),
         groups={"sex": np.array([u.sex or "" for u in clips])},

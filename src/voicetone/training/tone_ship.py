@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ import numpy as np
 from voicetone.corpora.prepared import rows
 from voicetone.errors import DataError
 from voicetone.evaluation.report_files import write_report
-from voicetone.evaluation.table import PredictionTable, concatenate
+from voicetone.evaluation.table import CAUTIONS, PredictionTable, concatenate
 from voicetone.features.spectral import SpectralConfig
+from voicetone.pretrained.spec import Space
 from voicetone.training import finetune_judged
 from voicetone.training.bundle_weights import Parent
 from voicetone.training.device import device_of_choice
@@ -76,14 +77,13 @@ def run_tone(recipe: ToneRecipe) -> Path:
     metrics["sentence_overlap"] = asdict(overlap)
     metrics |= stages_told(recipe, folder, len(predictions))
     folder.write("metrics.json", json.dumps(metrics, indent=1))
-    write_report(
-        replace(
-            emotion_table(material, predictions),
-            meta=facts(recipe, material, folder),
-        ),
-        folder.path,
-        title=recipe.name,
-    )
+    told_of = facts(recipe, material, folder)
+    found = tables(material, predictions, told_of)
+    for (corpus, space), table in found.items():
+        (folder.path / "tables").mkdir(exist_ok=True)
+        table.write(folder.path / "tables" / f"{corpus}-{space}.parquet")
+    if any(space == "emotion" for _, space in found):
+        write_report(replace(emotion_table(found), meta=told_of), folder.path, title=recipe.name)
     for name, score in metrics["scores"].items():
         folder.log(f"{name}: UAR {_interval(score['uar'])}, WA {_interval(score['wa'])}")
     for line in [] if parent is None else [*told(metrics), *metrics["cautions"]]:
@@ -152,13 +152,16 @@ def label_rule(labels: Labels) -> str:
 
 def facts(recipe: ToneRecipe, material: Material, folder: RunFolder) -> dict[str, str]:
     """What stands in the report of a run."""
+    more = {}
     model = f"tone (width={recipe.network.width}; steps={recipe.steps})"
     if isinstance(recipe, VoiceRecipe):
         stages = recipe.stages
-        said = [name for name in ("pretrain", "asr") if getattr(stages, name) is not None]
-        model = f"voice tone ({', '.join([*said, 'tone'])}; steps={recipe.steps})"
+        before = [name for name in ("pretrain", "asr") if getattr(stages, name) is not None]
+        model = f"voice tone ({', '.join([*before, 'tone'])}; steps={recipe.steps})"
     if material.parent is not None:
         model = f"tone (fine-tuned from {material.parent.spec.id}; steps={recipe.steps})"
+        said = finetune_judged.cautions(material.parent, material.manifests, material.labels)
+        more[CAUTIONS] = " ".join(said)
     return {
         "name": recipe.name,
         "recipe": folder.recipe_hash,
@@ -167,22 +170,41 @@ def facts(recipe: ToneRecipe, material: Material, folder: RunFolder) -> dict[str
         "label_rule": label_rule(material.labels),
         "features": "log-mel energies and pitch map",
         "model": model,
+        **more,
     }
 
 
-def emotion_table(material: Material, predictions: Sequence[FoldPredictions]) -> PredictionTable:
-    """The emotion predictions of all corpora's test clips."""
+def tables(
+    material: Material, predictions: Sequence[FoldPredictions], meta: Mapping[str, str]
+) -> dict[tuple[str, Space], PredictionTable]:
+    """The predictions of the test clips, by corpus and label space; those that have clips."""
     utterances, labels = material.utterances, material.labels
     pool = pooled(predictions, utterances, labels)
     tested = {key: fold.name for fold in material.table.folds for key in fold.test}
-    corpora = dict.fromkeys(u.corpus for u in utterances if u.id in tested)
-    whole = concatenate([prediction_table(pool, utterances, labels, c) for c in corpora])
     audio = {u.id: str(u.audio) for u in utterances}
-    return replace(
-        whole,
-        fold=np.array([tested[key] for key in whole.id]),
-        audio=np.array([audio[key] for key in whole.id]),
-    )
+    spaces: tuple[Space, ...] = ("sentiment", "emotion")
+    found = {}
+    for corpus in dict.fromkeys(u.corpus for u in utterances if u.id in tested):
+        for space in spaces:
+            table = prediction_table(pool, utterances, labels, corpus, space)
+            if len(table):
+                found[corpus, space] = replace(
+                    table,
+                    fold=np.array([tested[key] for key in table.id]),
+                    audio=np.array([audio[key] for key in table.id]),
+                    meta={**meta, "label_rule": rule_of(table.labels, space)},
+                )
+    return found
+
+
+def rule_of(labels: Sequence[str], space: Space) -> str:
+    """What the classes of a table are, in words."""
+    return f"{space}, {len(labels)} classes ({', '.join(labels)})"
+
+
+def emotion_table(found: Mapping[tuple[str, Space], PredictionTable]) -> PredictionTable:
+    """The emotion predictions of all corpora's test clips."""
+    return concatenate([replace(t, meta={}) for (_, s), t in found.items() if s == "emotion"])
 
 
 def measure(
