@@ -80,7 +80,7 @@ def pretrain(
     Raises:
         DataError: nothing to learn from, a state of another training, or a loss that is no number.
     """
-    if not len(train):
+    if not store.lengths[train].any():
         raise DataError("pretraining: no audio to learn from; name more recordings")
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         net = new_network(config, settings, store, train, seed).to(device)
@@ -246,7 +246,7 @@ def settle(
 ) -> None:
     """Take the statistics of batch normalisation anew from audio without gaps, in place.
 
-    While it learns, a third of what the network hears is noise in place of features; it is used on
+    While it learns, much of what the network hears is noise in place of features; it is used on
     whole audio. Dropout is off, as it is then.
     """
     norms = [m for m in front.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
@@ -280,6 +280,7 @@ def held_out_metrics(net: BestRq, store: ClipStore, rows: Rows, seed: int) -> di
         of the hidden frames named right, beside always saying the most frequent code of the hidden
         frames and saying the last code before the gap; `loss` in nats. Empty without clips.
     """
+    rows = rows[store.lengths[rows, 0] > 0]
     if not len(rows):
         return {}
     config = net.config
