@@ -70,12 +70,14 @@ def read_parent(name_or_path: str) -> Parent:
             f"{run}: a run without a final tone model; train it with final = true, or give a bundle"
         )
     parent = _opened(run / "bundle")
+    spec = _stream(parent, run)
     net, emotions = read_weights(run / FINAL)
-    if emotions != tuple(parent.spec.label_spaces.emotion):
+    if emotions != tuple(spec.label_spaces.emotion):
         raise DataError(f"{run / FINAL}: other emotions than the run's bundle has; train it again")
-    _require_same(net, parent, run)
+    eight_bits = _graph(run / "bundle", spec, spec.graphs.encoder).eight_bits
+    _require_same(net, parent, run, encoder=not eight_bits)
     weights = hashlib.sha256((run / FINAL).read_bytes()).hexdigest()
-    return Parent(net, _stream(parent, run), f"{_digest(run / 'bundle')}-{weights}")
+    return Parent(net, spec, f"{_digest(run / 'bundle')}-{weights}")
 
 
 def _from_bundle(folder: Path) -> Parent:
@@ -83,6 +85,10 @@ def _from_bundle(folder: Path) -> Parent:
     spec = _stream(predictor, folder)
     try:
         encoder, head = (_graph(folder, spec, name) for name in spec.graph_names)
+        if encoder.eight_bits or head.eight_bits:
+            raise DataError(
+                f"{folder}: its weights are rounded to eight bits; start from the run that made it"
+            )
         net = network_of(encoder, head, spec)
     except (KeyError, ValueError, IndexError, AttributeError, RuntimeError) as error:
         why = " ".join(str(error).split())[:200]
@@ -121,6 +127,8 @@ def _digest(folder: Path) -> str:
 class Graph:
     """A graph's constant tensors, and for each named node its inputs and numbers."""
 
+    eight_bits: bool
+    """Whether weights or activations are whole numbers, which no training goes on from."""
     tensors: Mapping[str, Array]
     nodes: Mapping[str, tuple[tuple[str, ...], Mapping[str, Any]]]
 
@@ -173,7 +181,8 @@ def parsed(data: bytes) -> Graph:
                 raise ValueError(f"{name[:60]} is too large")
             floats[name] = np.array(numpy_helper.to_array(tensor), dtype=np.float32)
     nodes = {node.name: (tuple(node.input), _numbers(node)) for node in graph.node}
-    return Graph(floats, nodes)
+    eight_bits = any("Quantize" in n.op_type or "Integer" in n.op_type for n in graph.node)
+    return Graph(eight_bits, floats, nodes)
 
 
 def _numbers(node: Any) -> dict[str, Any]:
@@ -355,8 +364,14 @@ def _conformer_config(graph: Graph, state: Mapping[str, Array]) -> ConformerConf
 
 
 @torch.no_grad()
-def _require_same(net: ToneNet, predictor: Predictor, where: Path) -> None:
+def _require_same(net: ToneNet, predictor: Predictor, where: Path, *, encoder: bool = True) -> None:
     """That a network gives what a bundle gives, on made-up features of the size of real ones.
+
+    Args:
+        net: the network.
+        predictor: the bundle.
+        where: for messages.
+        encoder: whether its encoder must; one in eight bits gives something near.
 
     Raises:
         DataError: it gives something else.
@@ -368,7 +383,7 @@ def _require_same(net: ToneNet, predictor: Predictor, where: Path) -> None:
     state = rng.standard_normal((2, config.state_size), dtype=np.float32)
     given = predictor.encode(features, state)
     own = net.encoder(torch.from_numpy(features), torch.from_numpy(state))
-    pairs = [(one, other.numpy()) for one, other in zip(given, own, strict=True)]
+    pairs = [(one, other.numpy()) for one, other in zip(given, own, strict=True) if encoder]
     weight = np.ones(given[0].shape[:2], dtype=np.float32)
     said = predictor.classify(given[0], weight)
     sentiment, emotion = net.head(torch.from_numpy(given[0]), torch.from_numpy(weight))

@@ -106,7 +106,8 @@ def changes(
             one, two = (
                 prediction_table(p, utterances, labels, corpus, space) for p in (pool, other)
             )
-            found[f"{corpus}/{space}"] = asdict(difference(one, two))
+            if len(one):
+                found[f"{corpus}/{space}"] = asdict(difference(one, two))
     return found
 
 
