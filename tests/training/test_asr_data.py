@@ -150,3 +150,5 @@ def test_sentiments_are_drawn_equally_often() -> None:
         chances(found, rows, AsrSettings(weights={"a": 0.0, "b": 0.0}))
     with pytest.raises(DataError, match="no clip may be drawn"):
         chances(found, rows[:0], AsrSettings())
+    with pytest.raises(DataError, match="weights name the corpus 'c'"):
+        chances(found, rows, AsrSettings(weights={"c": 1.0}))

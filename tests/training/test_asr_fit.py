@@ -30,6 +30,7 @@ from voicetone.training.asr_fit import (
     load_asr,
     padded,
     save_asr,
+    some,
 )
 from voicetone.training.asr_recipe import AsrSettings
 from voicetone.training.asr_scores import asr_scores, score_lines, sentiment_tokens
@@ -201,6 +202,15 @@ def test_batches_hold_clips_of_like_length_and_sentiments_evenly(material: tuple
     np.testing.assert_allclose(float((given == UNKNOWN)[known].double().mean()), 0.5, atol=0.08)
     guessed = [float((given == token)[~known].double().mean()) for token in (4, 5, 6, UNKNOWN)]
     np.testing.assert_allclose(guessed, [0.2, 0.2, 0.2, 0.4], atol=0.1)
+
+
+def test_checked_clips_are_spread_over_all() -> None:
+    rows = np.arange(1000, 1900)
+    chosen = some(rows)
+    assert len(chosen) == len(np.unique(chosen)) == 200
+    assert (chosen[0], chosen[-1]) == (1000, 1899)
+    assert np.diff(chosen).max() <= 5
+    assert some(rows[:7]).tolist() == rows[:7].tolist()
 
 
 def test_no_crop_cuts_speech() -> None:

@@ -254,8 +254,14 @@ def chances(
     weight of their corpus.
 
     Raises:
-        DataError: no clip that may be drawn.
+        DataError: weights of a corpus that there is none of, or no clip that may be drawn.
     """
+    strange = sorted(set(settings.weights) - set(examples.corpus.tolist()))
+    if strange:
+        raise DataError(
+            f"weights name the corpus {strange[0]!r}, of which there is no clip: "
+            f"there are {', '.join(sorted(set(examples.corpus.tolist())))}"
+        )
     weight = np.array([settings.weights.get(str(c), 1.0) for c in examples.corpus[rows]])
     labels = examples.sentiment[rows]
     if settings.balance == "sentiment":

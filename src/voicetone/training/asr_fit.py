@@ -135,7 +135,7 @@ def fit_asr(
     front = copy.deepcopy(front).cpu()
     net = AsrTone(front, asr_config(settings, front, len(tokens))).to(device).train()
     batches = AsrBatches(store, examples, tokens, examples.rows(train), settings, front)
-    average = _Average(net, settings, batches.fixed(examples.rows(validation)[:_MOST_CHECKED]))
+    average = _Average(net, settings, batches.fixed(some(examples.rows(validation))))
     learning = [p for p in net.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(
         learning, lr=settings.rate, weight_decay=settings.decay, betas=(0.9, 0.98)
@@ -202,6 +202,13 @@ def _stops(settings: AsrSettings) -> set[int]:
     included."""
     count, steps = settings.checks, settings.steps
     return {round(steps * (1.0 - 0.5 * k / count)) for k in range(count)}
+
+
+def some(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """At most `_MOST_CHECKED` rows, spread evenly so that every corpus has its part."""
+    if len(rows) <= _MOST_CHECKED:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, _MOST_CHECKED).round().astype(np.int64)]
 
 
 @torch.no_grad()
