@@ -107,6 +107,20 @@ def counts(programs: list[list[Job]]) -> list[list[int]]:
     return [np.bincount([job.target for job in jobs]).tolist() for jobs in programs]
 
 
+def test_a_target_may_have_seeds_of_its_own(few: Path, tmp_path: Path) -> None:
+    text = few.read_text(encoding="utf-8")
+    name = f'{{ name = "{STACKED[0]}", '
+    own = tmp_path / "own.toml"
+    own.write_text(text.replace(name, f"{name}seeds = [0, 3], ", 1), encoding="utf-8")
+    root = train(own, [f"out={tmp_path / 'own'}", "seeds=[0]"])
+    other = train(few, [f"out={tmp_path / 'few'}", "seeds=[0]"])
+    said = {t["target"]: t["seeds"] for t in told(root / "table.json")["targets"]}
+    assert {k: v for k, v in said.items() if v != [0]} == {STACKED[0]: [0, 3]}
+    assert told(root / STACKED[0] / "vanilla" / "metrics.json")["seeds"] == [0, 3]
+    for name in TARGETS:
+        assert hashes(root / name / "vanilla") == hashes(other / name / "vanilla")
+
+
 def test_targets_are_trained_together_where_they_can_be(
     recipe: Path, one_by_one: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

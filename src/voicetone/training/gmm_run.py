@@ -202,8 +202,12 @@ def _train_networks(work: Work) -> None:
 
 def _shown(work: Work, group: Sequence[Job]) -> list[int]:
     """Whose training is kept for an animation: of each target the first seed's first fold."""
-    first = (0, work.recipe.seeds[0])
-    return [i for i, job in enumerate(group) if (job.fold, job.seed) == first]
+    firsts = ((0, work.seeds(job)[0]) for job in group)
+    return [
+        i
+        for i, (job, first) in enumerate(zip(group, firsts, strict=True))
+        if (job.fold, job.seed) == first
+    ]
 
 
 def _part(progress: Progress, before: int, parts: int) -> Progress:

@@ -22,6 +22,8 @@ class Target:
     target: Literal["emotion", "sentiment", "label"] = "emotion"
     rule: str = ""
     """A label rule (`voicetone corpus list`) whose classes are the target instead."""
+    seeds: Seeds | None = None
+    """Its own; the recipe's if not given."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -90,6 +92,10 @@ class SystemsRecipe:
     out: str = ""
     """Run folder; `runs/NAME` if empty."""
     at_once: int = Field(default=40, ge=1)
-    """Replicas (folds and seeds) that are trained as one program."""
+    """Replicas (targets, folds and seeds) that are trained as one program."""
     jobs: int = 0
     """Threads; 0 is one per core."""
+
+    def seeds_of(self, target: Target) -> tuple[int, ...]:
+        """The seeds of a target. Those of a joint network are the recipe's."""
+        return self.seeds if target.seeds is None or self.joint else target.seeds

@@ -127,10 +127,14 @@ class Work:
         """That of a replica."""
         return self.parts[job.target]
 
+    def seeds(self, job: Job) -> tuple[int, ...]:
+        """Those of a replica's target."""
+        return self.recipe.seeds_of(self.part(job).found.targets[0])
+
     def wants_checkpoint(self, job: Job) -> bool:
         """Whether the recipe keeps the weights of this replica."""
         kept = self.recipe.checkpoints
-        return kept == "all" or (kept == "first" and job.seed == self.recipe.seeds[0])
+        return kept == "all" or (kept == "first" and job.seed == self.seeds(job)[0])
 
     def fold(self, job: Job) -> str:
         """Name of a replica's fold."""
@@ -220,7 +224,8 @@ def _parts(
         )
         for folder in folders:
             folder.start(PACKAGES)
-        missing = sorted({m for f in folders for m in f.missing(recipe.seeds)})
+        seeds = recipe.seeds_of(found.targets[0])
+        missing = sorted({m for f in folders for m in f.missing(seeds)})
         meta = tuple(
             facts(recipe, method, system, *one, folder)
             for one, folder in zip(each, folders, strict=True)
@@ -280,7 +285,8 @@ def _run_system(
             method.train(work)
     except DataError:  # what others gave is scored all the same
         for part in parts:
-            if not any(folder.missing(recipe.seeds) for folder in part.folders):
+            seeds = recipe.seeds_of(part.found.targets[0])
+            if not any(folder.missing(seeds) for folder in part.folders):
                 _finish(recipe, method, part)
         raise
     for part in parts:
@@ -339,13 +345,15 @@ def settings(
         out["opensmile"] = opensmile_version()
     if recipe.joint:
         out["joint_targets"] = [t.name for t in recipe.targets]
+    meant = asdict(target)
+    meant.pop("seeds")
     own = asdict(system)
     if isinstance(own.get("weights"), str) and own["weights"]:
         other = Path(own["weights"])  # wherever it lies, with the settings it was trained with
         told = (other / "recipe.json").read_bytes() if (other / "recipe.json").exists() else b""
         own["weights"] = "/".join(other.parts[-3:])
         own["weights_recipe"] = hashlib.sha256(told).hexdigest()
-    return {**out, "system": own, "target": asdict(target)}
+    return {**out, "system": own, "target": meant}
 
 
 def facts(
@@ -405,8 +413,9 @@ def refuse_diverged(work: Work, jobs: Sequence[Job], kept: Sequence[Kept]) -> No
 
 def _finish(recipe: SystemsRecipe, method: Method, part: Part) -> None:
     """Metrics and report of one system on the targets of one network."""
+    own = replace(recipe, seeds=recipe.seeds_of(part.found.targets[0]))
     for told, material, folder in zip(part.meta, part.found.materials, part.folders, strict=True):
-        _score(recipe, method, part.system, told, material, folder)
+        _score(own, method, part.system, told, material, folder)
 
 
 def _score(

@@ -41,6 +41,7 @@ def write_table(
         targets.append(
             {
                 "target": target.name,
+                "seeds": list(recipe.seeds_of(target)),
                 "labels": first["label_rule"],
                 "protocol": first["protocol"],
                 "utterances": first["utterances"],
@@ -50,7 +51,7 @@ def write_table(
                 "rows": rows,
             }
         )
-    found = {"name": recipe.name, "seeds": list(recipe.seeds), "targets": targets}
+    found = {"name": recipe.name, "targets": targets}
     write(root / "table.json", to_json(found))
     write(root / "table.md", as_markdown(found))
     return found
@@ -83,16 +84,18 @@ def _row(
     return row
 
 
+def _seeds(count: int) -> str:
+    return f"{count} seed{'s' if count > 1 else ''}"
+
+
 def as_markdown(found: dict[str, Any]) -> str:
     """The table as Markdown: percentages, mean and SD over seeds, intervals over speakers."""
-    seeds = len(found["seeds"])
     lines = [
         f"# {found['name']}",
         "",
-        f"Mean ± SD over {seeds} seed{'s' if seeds > 1 else ''}; predictions are pooled over "
-        "folds. The interval is a 95 % bootstrap over speakers. *t-test*: p of a one-tailed Welch "
-        "t-test over seeds that the system is better than its baseline; *bootstrap*: two-sided p "
-        "of the paired bootstrap over speakers.",
+        "Mean ± SD over seeds; predictions are pooled over folds. The interval is a 95 % bootstrap "
+        "over speakers. *t-test*: p of a one-tailed Welch t-test over seeds that the system is "
+        "better than its baseline; *bootstrap*: two-sided p of the paired bootstrap over speakers.",
         "",
     ]
     for target in found["targets"]:
@@ -101,7 +104,7 @@ def as_markdown(found: dict[str, Any]) -> str:
             "",
             f"{target['labels'][:1].upper()}{target['labels'][1:]}; {target['utterances']} "
             f"utterances, {target['speakers']} speakers; {target['protocol']}; the largest class "
-            f"is {100 * target['majority_rate']:.1f} %.",
+            f"is {100 * target['majority_rate']:.1f} %; {_seeds(len(target['seeds']))}.",
             "",
             "| system | UAR % | interval | accuracy % | difference | t-test | bootstrap |",
             "|---|---|---|---|---|---|---|",
