@@ -446,7 +446,9 @@ def test_features_of_no_number_are_told_whoever_hears_them(
 @pytest.mark.usefixtures("no_training")
 def test_unknown_kind(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match="kind = 'vae' is unknown; known are: aae, classifier, gmm-aae, tone"
+        DataError,
+        match="kind = 'vae' is unknown; known are: aae, classifier, gmm-aae, pretrain, "
+        "tone, voice-tone",
     ):
         train(recipe(corpus, tmp_path), ["kind=vae"])
     with pytest.raises(UsageError, match="epochs=3"):

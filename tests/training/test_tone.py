@@ -21,10 +21,12 @@ from voicetone.models.conformer import ConformerConfig
 from voicetone.models.tone import ToneConfig, ToneNet
 from voicetone.pretrained import load
 from voicetone.training.protocol import Fold, FoldTable
+from voicetone.training.recipe import dataclass_from, read_recipe
 from voicetone.training.run import train
-from voicetone.training.tone_batches import inverse_frequency, labels_of
+from voicetone.training.tone_batches import balanced, inverse_frequency, labels_of
 from voicetone.training.tone_data import AugmentConfig, Clip, build, pack, speech_labels
 from voicetone.training.tone_export import graphs
+from voicetone.training.tone_recipe import ToneRecipe
 from voicetone.training.tone_run import Material, fold_folder
 from voicetone.training.tone_scores import best_temperature
 from voicetone.training.tone_ship import emotion_table, tables
@@ -279,6 +281,21 @@ def test_class_weights_are_inverse_to_frequency_in_a_corpus() -> None:
     assert weights[4] == 0.0
     assert weights[:4].mean() == pytest.approx(1.0)
     assert weights[5] == weights[6] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("balance", "counts"), [("over", [3, 3]), ("under", [1, 1])])
+def test_classes_are_made_equal_within_a_corpus(
+    world: Path, balance: str, counts: list[int]
+) -> None:
+    said = [("x", "anger")] * 3 + [("x", "neutral")] + [("y", "neutral")] * 2 + [("x", None)]
+    utterances = [Utterance(f"{k}", Path("a"), c, emotion=e) for k, (c, e) in enumerate(said)]
+    labels = labels_of(utterances, ("anger", "neutral"))
+    path = world / "tiny.toml"
+    recipe = dataclass_from(ToneRecipe, read_recipe(path, [f"balance={balance}"]), path)
+    rows = balanced(labels, np.arange(7), recipe)
+    assert np.bincount(labels.emotion[rows[rows < 4]]).tolist() == counts
+    assert set(rows[rows >= 4]) == {4, 5}  # of one class alone, nothing to make equal
+    assert balanced(labels, np.arange(7), replace(recipe, balance="none")).tolist() == [*range(7)]
 
 
 def test_allowed_emotions_follow_the_corpus() -> None:

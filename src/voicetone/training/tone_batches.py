@@ -14,7 +14,7 @@ from voicetone.augment.masking import masked
 from voicetone.augment.transpose import transposed
 from voicetone.features.spectral import SpectralConfig
 from voicetone.models.tone import ToneTargets
-from voicetone.training.balance import inverse_frequency
+from voicetone.training.balance import inverse_frequency, oversampled, undersampled
 from voicetone.training.tone_data import ClipStore
 from voicetone.training.tone_recipe import ToneRecipe
 from voicetone.types import SENTIMENTS, Floats, Utterance
@@ -50,6 +50,21 @@ def labels_of(utterances: Sequence[Utterance], emotions: tuple[str, ...]) -> Lab
     return Labels(emotion, sentiment, speaker, corpus, allowed, emotions)
 
 
+def balanced(labels: Labels, train: NDArray[np.int64], recipe: ToneRecipe) -> NDArray[np.int64]:
+    """The training rows, more or fewer of a class where the recipe wants them equally frequent.
+
+    Equal are the emotions of each corpus, or the sentiments where no clip has an emotion; rows
+    without such a label are dropped then.
+    """
+    if recipe.balance not in ("over", "under"):
+        return train
+    emotion = labels.emotion[train]
+    truth = emotion if (emotion >= 0).any() else labels.sentiment[train]
+    draw = oversampled if recipe.balance == "over" else undersampled
+    rng = np.random.default_rng([recipe.seed, len(train)])
+    return train[draw(truth, rng, groups=labels.corpus[train])]
+
+
 class Batches:
     """Draws batches of training clips and noise from one generator."""
 
@@ -62,6 +77,7 @@ class Batches:
         spectral: SpectralConfig,
         fill: Floats,
     ) -> None:
+        train = balanced(labels, train, recipe)
         self.store, self.labels, self.train, self.recipe = store, labels, train, recipe
         self.mels, self.fill = spectral.mels, fill
         self.noises = np.arange(len(labels.emotion), len(store.starts))
@@ -79,6 +95,9 @@ class Batches:
     def _weights(self, labels: NDArray[np.int64]) -> Floats:
         """Per clip of the whole store's utterances; zero for those held out."""
         out = np.zeros(len(labels), dtype=np.float32)
+        if self.recipe.balance != "weights":
+            out[self.train] = labels[self.train] >= 0
+            return out
         out[self.train] = inverse_frequency(labels[self.train], self.labels.corpus[self.train])
         return out
 

@@ -130,6 +130,10 @@ class ToneRecipe:
     """Label smoothing."""
     average: float = 0.995
     """Decay of the running average of the weights, which is what is kept."""
+    balance: Literal["weights", "over", "under", "none"] = "weights"
+    """What is done about classes that are not equally frequent in a corpus: losses weigh inverse
+    to their frequency, rare ones are drawn more often, of frequent ones some clips are dropped, or
+    nothing."""
     noise_share: float = 0.1
     """Share of a batch that is noise without speech."""
     noise_clips: int = 300

@@ -82,11 +82,15 @@ def run_folder(recipe: ToneRecipe, table: FoldTable, parent: Parent | None = Non
             resolved.pop(key)
     else:
         sounds = sound_folders(recipe)
+        # Wherever it lies: what is in it decides.
+        resolved["init_from"] = Path(recipe.init_from).name
         resolved["parent"] = parent.digest
         resolved["measured_sounds"] = {"noises": sounds.noises, "rooms": sounds.rooms}
     for key in ("room", "codec"):  # which there were none of before
         if not resolved["augmentation"][key]:
             resolved["augmentation"].pop(key)
+    if resolved["balance"] == "weights":  # as it always was
+        resolved.pop("balance")
     # What is made of the folds afterwards and what is said of it changes none of their results.
     for key in ("final", "version", "licence", "notice", "int8"):
         resolved.pop(key, None)
