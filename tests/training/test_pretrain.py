@@ -203,6 +203,21 @@ def test_what_can_not_be_used_costs_a_line_each(world: Path) -> None:
     assert all(str(world) not in u.id for u in audio.pieces)
 
 
+def test_a_table_without_labels_will_do_and_its_bad_rows_cost_a_line(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    _noise(folder / "a.wav", 0.5, 1)
+    _noise(folder / "b.wav", 0.5, 2)
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        table = [("file", "start"), ("a.wav", ""), ("b.wav", "soon"), ("gone.wav", "")]
+        csv.writer(file).writerows(table)
+    audio = gathered(str(folder))
+    assert [u.audio.name for u in audio.pieces] == ["a.wav", "b.wav"]
+    assert len(audio.cautions) == 2
+    assert any("soon" in line and "manifest.csv:3" in line for line in audio.cautions)
+    assert any("gone.wav" in line for line in audio.cautions)
+
+
 def test_channels_are_mixed_or_each_a_recording(world: Path) -> None:
     mixed = [u for u in gathered("wild").pieces if u.audio.name == "call.wav"]
     each = [u for u in gathered("wild", channels="each").pieces if u.audio.name == "call.wav"]

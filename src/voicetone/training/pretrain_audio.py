@@ -25,6 +25,7 @@ from voicetone.features.workers import ProgressLines, cores
 from voicetone.types import Utterance
 
 _SHORTEST = 0.25  # s; less is hardly a stretch to hide
+_UNNEEDED = ("no column 'emotion'", "no column 'speaker'")  # as other uses of a manifest need
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ def listed(name: str) -> tuple[list[Utterance], list[str]]:
     corpus = folder.resolve().name
     if table.is_file():
         manifest, problems = inspect_manifest(table, corpus=corpus)
-        return list(manifest), [f"{p.place}: {p.text}" for p in problems]
+        told = [p for p in problems if not p.text.startswith(_UNNEEDED)]
+        return list(manifest), [f"{p.place}: {p.text}" for p in told]
     found = []
     for path in find_audio([str(folder)]):
         inside = path.relative_to(folder) if path.is_relative_to(folder) else Path(path.name)
