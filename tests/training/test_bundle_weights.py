@@ -199,6 +199,18 @@ def test_foreign_graphs_are_refused(toy: Path, change: str, said: str) -> None:
         read_parent(str(toy))
 
 
+def test_eight_bits_are_refused_but_the_run_behind_them_is_taken(tmp_path: Path) -> None:
+    net, run = _net(), tmp_path / "run"
+    heard = [np.random.default_rng(0).normal(-5, 3, (40, 104)).astype(np.float32)]
+    write_bundle(run / "bundle", net, SpectralConfig(), EMOTIONS, FACTS, heard)
+    with pytest.raises(DataError, match="rounded to eight bits; start from the run"):
+        read_parent(str(run / "bundle"))
+    write_weights(run / "checkpoints" / "final.safetensors", net, EMOTIONS)
+    (run / "recipe.json").write_text("{}")
+    parent = read_parent(str(run))
+    assert torch.equal(parent.net.head.mix.weight, net.head.mix.weight)
+
+
 def test_emotions_are_carried_over_by_name(toy: Path) -> None:
     parent = read_parent(str(toy))
     wanted = ("neutral", "boredom", "anger")

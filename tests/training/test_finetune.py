@@ -361,6 +361,8 @@ def test_settings_that_do_not_go_together(parent_folder: Path) -> None:
         parent_of(_recipe(init_from="", finetune=FineTune(rate=1e-4)))
     with pytest.raises(DataError, match="leave all but dropout out"):
         parent_of(_recipe(init_from=str(parent_folder), network=Network(width=80)))
+    with pytest.raises(DataError, match="makes its own encoder"):
+        parent_of(_recipe(init_from=str(parent_folder), kind="voice-tone"))
     assert parent_of(_recipe(init_from="")) is None
     found = parent_of(_recipe(init_from=str(parent_folder), network=Network(dropout=0.3)))
     assert found is not None

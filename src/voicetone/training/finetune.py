@@ -52,6 +52,11 @@ def parent_of(recipe: ToneRecipe) -> Parent | None:
                 'init_from = "tone-small", or leave [finetune] out'
             )
         return None
+    if recipe.kind != "tone":
+        raise DataError(
+            f"{recipe.name}: a recipe of kind {recipe.kind!r} makes its own encoder; use "
+            'kind = "tone" with init_from, or leave init_from out'
+        )
     if replace(recipe.network, dropout=Network.dropout) != Network():
         raise DataError(
             f"{recipe.name}: sizes of the network come from init_from = {recipe.init_from!r}; "

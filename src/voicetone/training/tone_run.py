@@ -35,7 +35,7 @@ from voicetone.training.finetune import (
     parent_of,
     sound_folders,
 )
-from voicetone.training.protocol import FoldTable, check_disjoint, merge, speaker_groups
+from voicetone.training.protocol import FoldTable, across, check_disjoint, merge, speaker_groups
 from voicetone.training.runs import RunFolder
 from voicetone.training.tone_batches import Labels, labels_of
 from voicetone.training.tone_data import AugmentConfig, Clip, ClipStore, build, features_of, load
@@ -91,6 +91,9 @@ def run_folder(recipe: ToneRecipe, table: FoldTable, parent: Parent | None = Non
             resolved["augmentation"].pop(key)
     if resolved["balance"] == "weights":  # as it always was
         resolved.pop("balance")
+    for part in resolved["corpora"]:
+        if part["side"] == "both":
+            part.pop("side")
     # What is made of the folds afterwards and what is said of it changes none of their results.
     for key in ("final", "version", "licence", "notice", "int8"):
         resolved.pop(key, None)
@@ -112,7 +115,12 @@ def read_corpora(recipe: ToneRecipe) -> tuple[Manifest, ...]:
 
 
 def fold_table(recipe: ToneRecipe, manifests: Sequence[Manifest]) -> FoldTable:
-    """The joint folds: the first folds of each corpus's own table side by side."""
+    """The joint folds: the first folds of each corpus's own table side by side.
+
+    Where corpora are only to be tested on, each of them is a fold, and the others train.
+    """
+    if any(part.side == "test" for part in recipe.corpora):
+        return _across(recipe, manifests)
     tables = [
         speaker_groups(manifest, part.folds, part.validation)
         for manifest, part in zip(manifests, recipe.corpora, strict=True)
@@ -123,6 +131,19 @@ def fold_table(recipe: ToneRecipe, manifests: Sequence[Manifest]) -> FoldTable:
     table = merge(tables, utterances, [u for m, part in parts if not part.folds for u in m])
     check_disjoint(table, utterances)
     return table
+
+
+def _across(recipe: ToneRecipe, manifests: Sequence[Manifest]) -> FoldTable:
+    sides: dict[bool, list[Manifest]] = {True: [], False: []}
+    for manifest, part in zip(manifests, recipe.corpora, strict=True):
+        sides[part.side == "test"].append(manifest)
+        if part.folds:
+            raise DataError(
+                f"{recipe.name}: {part.name} can't be folded where a corpus has side = 'test': "
+                "leave folds out"
+            )
+    held = max(part.validation for part in recipe.corpora)
+    return across(sides[False], sides[True], held)
 
 
 def gather(recipe: ToneRecipe, *, final: bool) -> Material:
