@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from voicetone.training.tone_batches import balanced, inverse_frequency, labels_
 from voicetone.training.tone_data import AugmentConfig, Clip, build, pack, speech_labels
 from voicetone.training.tone_export import graphs
 from voicetone.training.tone_recipe import ToneRecipe
-from voicetone.training.tone_run import Material, fold_folder
+from voicetone.training.tone_run import Material, fold_folder, fold_table, read_corpora
 from voicetone.training.tone_scores import best_temperature
 from voicetone.training.tone_ship import emotion_table, tables
 from voicetone.training.tone_tables import FoldPredictions, read_fold
@@ -322,3 +323,24 @@ def test_temperature_undoes_overconfidence() -> None:
     shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     truth = np.array([rng.choice(3, p=p) for p in shares])
     assert best_temperature((3.0 * logits).astype(np.float32), truth) == pytest.approx(3.0, rel=0.1)
+
+
+def test_a_corpus_that_is_only_tested_on_trains_nowhere(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VOICETONE_DATA", str(world))
+    other = tmp_path / "others"
+    shutil.copytree(world / "voices", other)
+    text = RECIPE.format(corpus=world / "voices").replace("folds = 2\n", "")
+    more = f'[[corpora]]\nname = "{other}"\nlicence = "CC0"\nside = "test"\n'
+    path = tmp_path / "across.toml"
+    path.write_text(text.replace("[network]", more + "[network]"))
+    recipe = dataclass_from(ToneRecipe, read_recipe(path), path)
+    (fold,) = fold_table(recipe, read_corpora(recipe)).folds
+    assert {key.split("/")[0] for key in fold.test} == {"others"}
+    assert {key.split("/")[0] for key in (*fold.train, *fold.validation)} == {"voices"}
+    assert len(fold.validation) == 6
+    path.write_text(text.replace("[network]", more + "folds = 2\n[network]"))
+    recipe = dataclass_from(ToneRecipe, read_recipe(path), path)
+    with pytest.raises(DataError, match="can't be folded"):
+        fold_table(recipe, read_corpora(recipe))

@@ -17,8 +17,10 @@ class CorpusPart:
 
     name: str
     """`emodb`, `ravdess` or `nemo`, or a folder with `manifest.csv`."""
-    folds: int
+    folds: int = 0
     """Groups of speakers; the first so many folds of the run each hold one group out."""
+    side: Literal["both", "train", "test"] = "both"
+    """`test` learns nothing from it and makes it a fold of its own; the others then train."""
     licence: str = ""
     """Of a folder of one's own."""
     validation: int = 0
