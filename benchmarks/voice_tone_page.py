@@ -1,0 +1,176 @@
+"""The page of `benchmarks/voice_tone.py`: what each part of voice tone is worth."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from systems import Row, interval, mean, over_speakers, p_value
+
+HEAD = """# Voice tone
+
+Made by `python benchmarks/voice_tone.py` with `recipes/voice-tone.toml`; each row can be computed
+again from the predictions beside this page:
+`voicetone evaluate --recompute docs/results/voice-tone.json`. What the systems are:
+[Voice tone](../voice-tone.md); what the protocols mean: [Protocols](../protocols.md).
+
+- Four joint folds: each holds out four of RAVDESS' actors, two or three of EMO-DB's speakers, one
+  of nEMO's three (in three of the folds) and one or two of fsdd's. Every stage of a fold,
+  pretraining included, hears only the others. One seed.
+- *Difference*: in UAR to `acoustic`, which has no stage before the tone, on the same folds;
+  *p*: two-sided, paired bootstrap over speakers. The interval of a score is a 95 % bootstrap over
+  speakers; with fewer than five there is none.
+- `hybrid` is the published system: front end pretrained by BEST-RQ and fixed, a recogniser trained
+  on `<sentiment> transcript` on it, a light classifier on the frozen encoder. The others leave
+  something out, see [the end of the page](#systems). `svm`: ComParE_2016 functionals and a linear
+  SVM. `text`: a logistic regression on the true transcripts.
+- Every sentence of these corpora is spoken in every emotion, so words carry nothing here: `text`
+  should be at chance, and what `hybrid` gains it does not gain from what is said.
+"""
+SYSTEMS = {
+    "hybrid": "all stages as published",
+    "acoustic": "no stage before the tone: all of the network learns from the tone's labels",
+    "without-ssl": "no pretraining; the front end learns with the recogniser",
+    "without-asr": "no recogniser: the classifier stands on the pretrained front end",
+    "without-augmentation": "clips as recorded, and no masks, in all stages",
+    "without-balance": "sentiments as frequent as they are, and losses without weights",
+    "not-frozen": "all stages, but front end and encoder go on learning from the tone",
+    "svm": "ComParE_2016 functionals, a linear SVM",
+    "text": "the true transcripts alone",
+}
+NAMES = {"ravdess": "RAVDESS 01-16", "emodb": "EMO-DB", "nemo": "nEMO"}
+
+
+def page(rows: list[Row], kept: Path) -> str:
+    """The whole page.
+
+    Args:
+        rows: of all systems.
+        kept: folder of what the stages told.
+    """
+    lines = [HEAD]
+    inside = [r for r in rows if not r["system"].startswith("across")]
+    lines += ["## Reading", "", *_reading(rows), ""]
+    for space in ("sentiment", "emotion"):
+        lines += [f"## {space.capitalize()}, speakers whom nothing heard", ""]
+        for corpus, name in NAMES.items():
+            lines += _table([r for r in inside if _is(r, corpus, space)], name)
+    beyond = [r for r in rows if r["system"].startswith("across")]
+    if beyond:
+        lines += ["## A corpus that nothing heard", ""]
+        lines += ["Trained on the other two, tested on all of one.", ""]
+        for corpus, name in NAMES.items():
+            lines += _table([r for r in beyond if _is(r, corpus, "sentiment")], name)
+    lines += _words(kept) + _pretraining(kept)
+    lines += ["## Systems", "", *(f"- `{k}`: {v}" for k, v in SYSTEMS.items()), ""]
+    return "\n".join(lines)
+
+
+def _is(row: Row, corpus: str, space: str) -> bool:
+    return row["corpus"] == corpus and row["space"] == space
+
+
+def _table(rows: list[Row], name: str) -> list[str]:
+    if not rows:
+        return []
+    by = {(r["system"], r["metric"]): r for r in rows}
+    first = rows[0]
+    lines = [
+        f"**{name}**: {first['labels']}.",
+        "",
+        "| system | UAR % | interval | accuracy % | difference | p |",
+        "|---|---|---|---|---|---|",
+    ]
+    for system in dict.fromkeys(r["system"] for r in rows):
+        row, wa = by[system, "uar"], by[system, "wa"]
+        apart = f"{100 * row['difference']:+.1f}" if "difference" in row else "–"
+        cells = [system, mean(row), interval(row), mean(wa), apart, p_value(over_speakers(row))]
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _reading(rows: list[Row]) -> list[str]:
+    """What is beyond chance, and the mean over corpora."""
+    lines = []
+    mine = [r for r in rows if r["metric"] == "uar"]
+    for system in dict.fromkeys(r["system"] for r in mine):
+        apart = [r for r in mine if r["system"] == system and "difference" in r]
+        if not apart:
+            continue
+        average = 100 * sum(r["difference"] for r in apart) / len(apart)
+        sure = [r for r in apart if (over_speakers(r) or 1.0) < 0.05]
+        told = "; ".join(
+            f"{NAMES[r['corpus']]} {r['space']} {100 * r['difference']:+.1f} "
+            f"(p {p_value(over_speakers(r))})"
+            for r in sure
+        )
+        lines.append(
+            f"- `{system}`: {average:+.1f} points of UAR on average over {len(apart)} comparisons; "
+            f"beyond chance over speakers: {told or 'none'}."
+        )
+    return lines
+
+
+def _told(kept: Path) -> dict[str, Any]:
+    """What the stages of each system told."""
+    found = {}
+    for name in SYSTEMS:
+        path = kept / f"{name}.json"
+        if path.exists():
+            found[name] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _words(kept: Path) -> list[str]:
+    """Error rates of the recognisers."""
+    lines = [
+        "## Words",
+        "",
+        "*known speaker*: fsdd's own test part, whose speakers are in training, so speaker-",
+        "dependent. *new speaker*: speakers whom nothing heard. *new sentence*: nEMO's sentences",
+        "that no speaker said in training. Errors are pooled over folds. Token: the sentiment that",
+        "the decoder says before the words.",
+        "",
+        "| system | clips | WER % | CER % | CTC alone, WER % | token's UAR % |",
+        "|---|---|---|---|---|---|",
+    ]
+    count = len(lines)
+    for system, told in _told(kept).items():
+        for part in told.get("words", ()):
+            rates = [_percent(part[k]) for k in ("wer", "cer", "ctc_wer", "sentiment_uar")]
+            lines.append(f"| {system} | {part['group']} ({part['clips']}) | {' | '.join(rates)} |")
+    return [*lines, ""] if len(lines) > count else []
+
+
+def _percent(score: dict[str, Any] | None) -> str:
+    if score is None:
+        return "–"
+    text = f"{100 * score['value']:.1f}"
+    if score["low"] is None:
+        return text
+    return f"{text} ({100 * score['low']:.1f} to {100 * score['high']:.1f})"
+
+
+def _pretraining(kept: Path) -> list[str]:
+    """How the pretraining of each fold ended."""
+    told = _told(kept).get("hybrid", {}).get("pretrain")
+    if not told:
+        return []
+    lines = [
+        "## Pretraining",
+        "",
+        "Of each fold, on its validation speakers: how often a hidden frame's code is guessed,",
+        "how often the most frequent code would be right, and how many codes are used.",
+        "",
+    ]
+    return [*lines, *(f"- fold {k}: {_facts(fold)}" for k, fold in enumerate(told)), ""]
+
+
+def _facts(fold: dict[str, Any]) -> str:
+    codes, masked = fold["codes"], fold["masked"]
+    return (
+        f"{100 * masked['accuracy']:.1f} % guessed, {100 * masked['most_frequent']:.1f} % by the "
+        f"most frequent code, {100 * masked['repeat_last']:.1f} % by repeating the last one heard; "
+        f"{100 * codes['used']:.0f} % of the codes used, perplexity {codes['perplexity']:.0f}"
+    )
