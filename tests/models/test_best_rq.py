@@ -72,7 +72,7 @@ def test_whitening_gives_each_component_the_same_spread_and_more_codes_a_share()
     assert white.shape == (10, 6)
     y = x @ white
     np.testing.assert_allclose(y.T @ y / len(y), np.eye(6), atol=1e-3)
-    config = BestRqConfig(codes=64, dimension=8)
+    config = BestRqConfig(codes=64, codebooks=1, dimension=8)
     used = [
         len(set(Quantiser(10, config, drawn(3), w)(x[None]).flatten().tolist()))
         for w in (None, white)
@@ -100,7 +100,7 @@ def test_something_is_always_hidden() -> None:
 
 @pytest.mark.parametrize("context", ["none", "gru", "conformer"])
 def test_what_is_hidden_can_not_be_heard(context: str) -> None:
-    net = made(BestRqConfig(codes=32, dimension=4, context=context, context_width=8))  # type: ignore[arg-type]
+    net = made(BestRqConfig(codes=32, codebooks=1, dimension=4, context=context, context_width=8))  # type: ignore[arg-type]
     x = torch.randn(1, 40, 12, generator=drawn(1))
     noise = torch.randn(x.shape, generator=drawn(2))
     hidden = torch.zeros(1, 20, dtype=torch.bool)
@@ -123,7 +123,7 @@ def test_what_is_hidden_can_not_be_heard(context: str) -> None:
 def test_what_comes_after_a_gap_is_heard_through_the_bidirectional_context(
     context: str, looks: bool
 ) -> None:
-    net = made(BestRqConfig(codes=32, dimension=4, context=context, context_width=8))  # type: ignore[arg-type]
+    net = made(BestRqConfig(codes=32, codebooks=1, dimension=4, context=context, context_width=8))  # type: ignore[arg-type]
     x = torch.randn(1, 40, 12, generator=drawn(1))
     later = x.clone()
     later[:, 22:] += 1.0
@@ -140,7 +140,7 @@ def test_the_pitch_map_is_in_the_codes_only_where_asked() -> None:
     other = x.clone()
     other[:, :, 8:] = torch.randn(1, 40, 4, generator=drawn(2))
     for pitch in (False, True):
-        net = made(BestRqConfig(codes=32, dimension=4, pitch=pitch, context_width=8))
+        net = made(BestRqConfig(codes=32, codebooks=1, dimension=4, pitch=pitch, context_width=8))
         assert torch.equal(net.codes(x), net.codes(other)) is not pitch
 
 

@@ -38,8 +38,8 @@ FRONT = front_config(
     FrontSizes(width=8, stem=(2, 3), expand=2, kernel=3, dilations=(1, 2), dropout=0.1), SPECTRAL
 )
 SETTINGS = PretrainSettings(
-    steps=6, batch=4, frames=32, codes=16, dimension=4, whiten=8, mask_chance=0.1, mask_span=3,
-    context_width=8, settle=3,
+    steps=6, batch=4, frames=32, codes=16, codebooks=1, dimension=4, whiten=8, mask_chance=0.1,
+    mask_span=3, context_width=8, settle=3,
 )  # fmt: skip
 TRAIN, VALIDATION = np.arange(8), np.arange(8, 14)
 CPU = torch.device("cpu")

@@ -32,21 +32,18 @@ Context = Literal["none", "gru", "conformer"]
 class BestRqConfig:
     """What is hidden, what is to be named, and who guesses."""
 
-    codes: int = 1024
+    codes: int = 256
     """Entries of a codebook."""
-    codebooks: int = 1
+    codebooks: int = 4
     """Projections and codebooks side by side, each with a guess of its own (as in USM, Zhang et
     al., arXiv 2303.01037)."""
     dimension: int = 16
     """Of the projection."""
     pitch: bool = False
     """Whether the codes also hear the pitch map; otherwise the mel bands alone."""
-    whiten: int = 0
-    """Principal components of a frame, each scaled to SD 1, that the projection starts from; 0
-    projects the normalised values themselves, as published."""
-    mask_chance: float = 0.04
+    mask_chance: float = 0.12
     """Chance of each 31.25 ms frame that a hidden stretch begins there."""
-    mask_span: int = 12
+    mask_span: int = 4
     """Frames of a hidden stretch."""
     noise: float = 0.1
     """SD of what stands in its place, in features of SD 1."""

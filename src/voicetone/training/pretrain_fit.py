@@ -33,7 +33,6 @@ def best_rq_config(settings: PretrainSettings) -> BestRqConfig:
         codebooks=settings.codebooks,
         dimension=settings.dimension,
         pitch=settings.pitch,
-        whiten=settings.whiten,
         mask_chance=settings.mask_chance,
         mask_span=settings.mask_span,
         noise=settings.noise,

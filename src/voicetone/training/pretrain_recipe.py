@@ -23,22 +23,22 @@ class PretrainSettings:
     batch: Annotated[int, Field(ge=1, le=4096)] = 16
     frames: Annotated[int, Field(ge=16, le=8192, multiple_of=2)] = 256
     """Feature frames of a training crop (15.625 ms each)."""
-    rate: Annotated[float, Field(gt=0.0, le=1.0)] = 2e-3
+    rate: Annotated[float, Field(gt=0.0, le=1.0)] = 4e-3
     """Peak learning rate of the one-cycle schedule."""
     decay: Annotated[float, Field(ge=0.0, le=1.0)] = 0.01
     """Weight decay (AdamW)."""
-    codes: Annotated[int, Field(ge=2, le=65_536)] = 1024
-    codebooks: Annotated[int, Field(ge=1, le=64)] = 1
+    codes: Annotated[int, Field(ge=2, le=65_536)] = 256
+    codebooks: Annotated[int, Field(ge=1, le=64)] = 4
     dimension: Annotated[int, Field(ge=1, le=512)] = 16
     """Of the random projection and the codes."""
     pitch: bool = False
     """Whether the codes also hear the pitch map; otherwise the mel bands alone."""
-    whiten: Annotated[int, Field(ge=0, le=512)] = 32
+    whiten: Annotated[int, Field(ge=0, le=512)] = 8
     """Principal components of a frame that the projection starts from; 0 projects the normalised
     values themselves, as published."""
-    mask_chance: Annotated[float, Field(gt=0.0, le=1.0)] = 0.04
+    mask_chance: Annotated[float, Field(gt=0.0, le=1.0)] = 0.12
     """Chance of each 31.25 ms frame that a hidden stretch begins there."""
-    mask_span: Annotated[int, Field(ge=1, le=256)] = 12
+    mask_span: Annotated[int, Field(ge=1, le=256)] = 4
     """Frames of a hidden stretch."""
     noise: Annotated[float, Field(ge=0.0, le=10.0)] = 0.1
     """SD of what takes the place of hidden features, which have SD 1."""
