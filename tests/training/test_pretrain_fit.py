@@ -223,6 +223,13 @@ def test_batch_normalisation_is_settled_on_whole_audio(store: ClipStore) -> None
     assert not any(m.training for m in front.modules())
 
 
+def test_guesses_are_judged_before_the_front_end_is_settled(store: ClipStore) -> None:
+    settled, one = fit(store)
+    left, two = fit(store, replace(SETTINGS, settle=0))
+    assert one == two
+    assert not same(settled, left)
+
+
 def test_codes_in_use() -> None:
     even = code_use(np.array([[5, 5, 5, 5], [20, 0, 0, 0]]))
     assert even == {"used": pytest.approx(5 / 8), "perplexity": pytest.approx((4 + 1) / 2)}

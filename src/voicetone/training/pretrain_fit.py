@@ -84,18 +84,18 @@ def pretrain(
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         net = new_network(config, settings, store, train, seed).to(device)
         losses = _train(net, settings, store, train, seed, progress, state, save_every)
-        front = net.front
-        if settings.settle:
-            settle(front, settings, store, train, seed)
         net = net.cpu().eval()
-        few = max(1, len(losses) // 20)
+        front, few = net.front, max(1, len(losses) // 20)
         metrics = {
             "steps": settings.steps,
             "parameters": sum(p.numel() for p in front.parameters()),
             "first_loss": float(np.mean(losses[:few])),
             "last_loss": float(np.mean(losses[-few:])),
+            # Of audio with gaps, and so before the front end is settled on audio without.
             **held_out_metrics(net, store, validation, seed),
         }
+        if settings.settle:
+            settle(front, settings, store, train, seed)
     return front.eval().requires_grad_(False), metrics
 
 
