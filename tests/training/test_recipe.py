@@ -16,6 +16,7 @@ from voicetone.training.recipe import dataclass_from, read_recipe
 from voicetone.training.run import train
 from voicetone.training.systems_data import require_features_that_can_be
 from voicetone.training.tone_recipe import ToneRecipe
+from voicetone.training.voice_recipe import VoiceRecipe
 
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.toml"))
 KINDS: dict[str, type] = {
@@ -24,6 +25,7 @@ KINDS: dict[str, type] = {
     "gmm-aae": CodesRecipe,
     "pretrain": PretrainRecipe,
     "tone": ToneRecipe,
+    "voice-tone": VoiceRecipe,
 }
 
 

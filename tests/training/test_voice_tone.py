@@ -250,3 +250,33 @@ def test_sentences_to_withhold_must_be_there(
     monkeypatch.setenv("VOICETONE_CACHE", str(world / "cache"))
     with pytest.raises(DataError, match="no sentences of 'x'"):
         train(path, [f"out={tmp_path / 'run'}", "final=false"])
+
+
+def test_sentiments_alone_on_the_partitions_of_a_corpus(
+    world: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rng, rows = np.random.default_rng(2), []
+    for speaker, split in (("p", "train"), ("q", "validation"), ("r", "test")):
+        for number, sentiment in enumerate(("positive", "neutral", "negative")):
+            file = f"{speaker}{number}.flac"
+            soundfile.write(tmp_path / file, voice(150.0 + 50 * number, 1.0, rng), RATE)
+            said = {"file": file, "speaker": speaker, "sentiment": sentiment, "split": split}
+            rows.append({**said, "transcript": f"take {number}"})
+    table(tmp_path, rows)
+    text = (world / "tiny.toml").read_text()
+    text = text.replace(f"{world}/voices", str(tmp_path)).replace("folds = 2\nvalidation = 1\n", "")
+    text = text.replace("[network]", "official = true\n[network]")
+    text = text.replace('[[stages.withheld]]\ncorpus = "voices"\ngroups = 2\n', "")
+    path = tmp_path / "said.toml"
+    path.write_text(text)
+    monkeypatch.setenv("VOICETONE_DATA", str(world))
+    monkeypatch.setenv("VOICETONE_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(DataError, match="final=false"):
+        train(path, [f"out={tmp_path / 'run'}"])
+    out = train(path, [f"out={tmp_path / 'run'}", "final=false"])
+    (name,) = (out / "tables").iterdir()
+    kept = pq.read_table(name).to_pydict()
+    assert kept["truth"] == ["positive", "neutral", "negative"]
+    assert set(json.loads((out / "metrics.json").read_text())["scores"]) == {
+        f"{tmp_path.name}/sentiment"
+    }

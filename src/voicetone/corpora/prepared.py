@@ -125,6 +125,6 @@ def _lacking(manifest: Manifest, words: bool) -> Iterator[Problem]:
             if not value:
                 text = f"no {column}; give every row one in a column {column!r}"
                 yield Problem(manifest.place(index), text)
-        if not words and u.label_raw and u.emotion is None:
+        if not words and u.label_raw and u.emotion is None and u.sentiment is None:
             text = f"label {u.label_raw!r} is none of {', '.join(EMOTIONS)}; drop the row"
             yield Problem(manifest.place(index), text)

@@ -8,6 +8,7 @@ emotion.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -106,7 +107,9 @@ class Head(nn.Module):
         self.mix = nn.Linear(2 * width, config.hidden)
         self.dropout = nn.Dropout(2 * config.dropout)
         self.sentiment = nn.Linear(config.hidden, config.sentiments)
-        self.emotion = nn.Linear(config.hidden, config.emotions)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Initializing zero-element")  # sentiments alone
+            self.emotion = nn.Linear(config.hidden, config.emotions)
 
     def forward(self, frames: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Pool and classify.
@@ -120,7 +123,7 @@ class Head(nn.Module):
         """
         x, logit = frames[..., :-1], frames[..., -1:]
         # Pauses don't vote: attention is damped by the frame's own probability of speech.
-        score = self.attend(x) + F.logsigmoid(logit) + (weight.unsqueeze(2) - 1.0) * 30.0
+        score = self.attend(x) - F.softplus(-logit) + (weight.unsqueeze(2) - 1.0) * 30.0
         share = torch.softmax(score, dim=1)  # [B, n, heads]
         grouped = x.reshape(x.shape[0], x.shape[1], self.heads, -1)  # [B, n, heads, width / heads]
         share = share.unsqueeze(3)
@@ -179,6 +182,14 @@ def tone_loss(
     speech_share: float = 0.5,
 ) -> Tensor:
     """Cross-entropies of emotion, sentiment and frame-wise speech, weighted and summed."""
+    by_sentiment = F.cross_entropy(
+        sentiment, targets.sentiment, reduction="none", label_smoothing=smoothing
+    )
+    sentiment_loss = _mean(by_sentiment, targets.sentiment_weight)
+    by_frame = F.binary_cross_entropy_with_logits(speech, targets.speech, reduction="none")
+    speech_loss = _mean(by_frame, targets.frame_weight)
+    if not emotion.shape[1]:  # sentiments are all that there is
+        return sentiment_loss + speech_share * speech_loss
     masked = emotion.masked_fill(targets.emotion_allowed == 0, -30.0)
     log_p = F.log_softmax(masked, dim=1)
     even = targets.emotion_allowed / targets.emotion_allowed.sum(1, keepdim=True)
@@ -186,12 +197,6 @@ def tone_loss(
     spread = -(even * log_p).sum(1)
     by_emotion = (1 - smoothing) * hit + smoothing * spread
     emotion_loss = _mean(by_emotion, targets.emotion_weight)
-    by_sentiment = F.cross_entropy(
-        sentiment, targets.sentiment, reduction="none", label_smoothing=smoothing
-    )
-    sentiment_loss = _mean(by_sentiment, targets.sentiment_weight)
-    by_frame = F.binary_cross_entropy_with_logits(speech, targets.speech, reduction="none")
-    speech_loss = _mean(by_frame, targets.frame_weight)
     return emotion_loss + sentiment_share * sentiment_loss + speech_share * speech_loss
 
 

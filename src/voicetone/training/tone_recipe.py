@@ -19,6 +19,8 @@ class CorpusPart:
     """`emodb`, `ravdess` or `nemo`, or a folder with `manifest.csv`."""
     folds: int = 0
     """Groups of speakers; the first so many folds of the run each hold one group out."""
+    official: bool = False
+    """Its own partitions are the one fold: what it calls train, validation and test."""
     side: Literal["both", "train", "test"] = "both"
     """`test` learns nothing from it and makes it a fold of its own; the others then train."""
     licence: str = ""

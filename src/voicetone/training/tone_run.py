@@ -35,7 +35,14 @@ from voicetone.training.finetune import (
     parent_of,
     sound_folders,
 )
-from voicetone.training.protocol import FoldTable, across, check_disjoint, merge, speaker_groups
+from voicetone.training.protocol import (
+    FoldTable,
+    across,
+    check_disjoint,
+    merge,
+    official,
+    speaker_groups,
+)
 from voicetone.training.runs import RunFolder
 from voicetone.training.tone_batches import Labels, labels_of
 from voicetone.training.tone_data import AugmentConfig, Clip, ClipStore, build, features_of, load
@@ -94,6 +101,8 @@ def run_folder(recipe: ToneRecipe, table: FoldTable, parent: Parent | None = Non
     for part in resolved["corpora"]:
         if part["side"] == "both":
             part.pop("side")
+        if not part["official"]:
+            part.pop("official")
     # What is made of the folds afterwards and what is said of it changes none of their results.
     for key in ("final", "version", "licence", "notice", "int8"):
         resolved.pop(key, None)
@@ -121,14 +130,17 @@ def fold_table(recipe: ToneRecipe, manifests: Sequence[Manifest]) -> FoldTable:
     """
     if any(part.side == "test" for part in recipe.corpora):
         return _across(recipe, manifests)
-    tables = [
-        speaker_groups(manifest, part.folds, part.validation)
-        for manifest, part in zip(manifests, recipe.corpora, strict=True)
-        if part.folds
-    ]
     parts = list(zip(manifests, recipe.corpora, strict=True))
+    tables = [
+        official(manifest)
+        if part.official
+        else speaker_groups(manifest, part.folds, part.validation)
+        for manifest, part in parts
+        if part.folds or part.official
+    ]
     utterances = [u for m in manifests for u in m]
-    table = merge(tables, utterances, [u for m, part in parts if not part.folds for u in m])
+    whole = [u for m, part in parts if not (part.folds or part.official) for u in m]
+    table = merge(tables, utterances, whole)
     check_disjoint(table, utterances)
     return table
 

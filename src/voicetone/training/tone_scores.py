@@ -132,17 +132,17 @@ def calibrate(
     temperature = {}
     for name, logits, truth in _heads(pool, labels):
         known = ~pool.test & (truth >= 0)
-        temperature[name] = best_temperature(logits[known], truth[known])
+        temperature[name] = best_temperature(logits[known], truth[known]) if known.any() else 1.0
     return Calibration(
         temperature, speech_rule(predictions, recipe.false_alarms), coverage_curve(pool, labels)
     )
 
 
 def _heads(pool: Pool, labels: Labels) -> list[tuple[str, Floats, NDArray[np.int64]]]:
-    return [
-        ("sentiment", pool.sentiment, labels.sentiment[pool.index]),
-        ("emotion", pool.emotion, labels.emotion[pool.index]),
-    ]
+    found = [("sentiment", pool.sentiment, labels.sentiment[pool.index])]
+    if labels.emotions:
+        found.append(("emotion", pool.emotion, labels.emotion[pool.index]))
+    return found
 
 
 def by_fold(pool: Pool, logits: Floats, truth: NDArray[np.int64]) -> Doubles:
@@ -268,6 +268,8 @@ def scores(
         predicted = shares.argmax(1)
         for part in np.unique(corpus):
             known = pool.test & (corpus == part) & (truth >= 0)
+            if not known.any():
+                continue
             args = (truth[known], predicted[known], list(speaker[known]))
             fresh = known & ~np.isin(speaker, validated)
             out[f"{part}/{name}"] = {

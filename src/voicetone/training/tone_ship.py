@@ -50,7 +50,7 @@ from voicetone.training.tone_scores import (
 from voicetone.training.tone_tables import FoldPredictions, read_fold
 from voicetone.training.voice_recipe import VoiceRecipe
 from voicetone.training.voice_scores import read_words_heard, words_line, words_scores
-from voicetone.types import Floats, Utterance
+from voicetone.types import SENTIMENTS, Floats, Utterance
 
 PACKAGES = ("torch", "scipy")
 EIGHT_BIT_CLIPS = 64  # whose ranges are those of the activations
@@ -61,7 +61,12 @@ def run_tone(recipe: ToneRecipe) -> Path:
     if recipe.final and not recipe.licence:
         raise DataError(f"{recipe.name}: say under what licence the weights are: licence=...")
     parent = parent_of(recipe)
-    folder = run_folder(recipe, fold_table(recipe, read_corpora(recipe)), parent)
+    corpora = read_corpora(recipe)
+    if recipe.final and not any(u.emotion for m in corpora for u in m):
+        raise DataError(
+            f"{recipe.name}: a bundle names emotions, and none of the corpora has any: final=false"
+        )
+    folder = run_folder(recipe, fold_table(recipe, corpora), parent)
     folder.start(PACKAGES, device=str(device_of_choice()))
     material = gather(recipe, final=False)
     overlap = sentence_overlap(material.table, material.utterances)
@@ -144,6 +149,8 @@ def start_of(recipe: ToneRecipe, parent: Parent) -> str:
 
 def label_rule(labels: Labels) -> str:
     """What the classes are, in words."""
+    if not labels.emotions:
+        return rule_of(SENTIMENTS, "sentiment")
     return (
         f"emotion, {len(labels.emotions)} classes ({', '.join(labels.emotions)}), "
         "each clip among those of its corpus"
@@ -182,7 +189,7 @@ def tables(
     pool = pooled(predictions, utterances, labels)
     tested = {key: fold.name for fold in material.table.folds for key in fold.test}
     audio = {u.id: str(u.audio) for u in utterances}
-    spaces: tuple[Space, ...] = ("sentiment", "emotion")
+    spaces: tuple[Space, ...] = ("sentiment", "emotion") if labels.emotions else ("sentiment",)
     found = {}
     for corpus in dict.fromkeys(u.corpus for u in utterances if u.id in tested):
         for space in spaces:

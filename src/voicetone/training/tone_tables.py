@@ -74,6 +74,8 @@ def read_fold(folder: Path) -> FoldPredictions:
 
     def columns(prefix: str) -> Floats:
         names = [n for n in table.column_names if n.startswith(f"{prefix}_")]
+        if not names:
+            return np.zeros((table.num_rows, 0), dtype=np.float32)
         return np.stack([table[n].to_numpy() for n in names], axis=1).astype(np.float32)
 
     return FoldPredictions(
