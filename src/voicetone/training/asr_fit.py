@@ -35,7 +35,7 @@ from voicetone.training.asr_data import AsrExamples, chances
 from voicetone.training.asr_recipe import AsrSettings
 from voicetone.training.tone_batches import LAGS_PER_BAND
 from voicetone.training.tone_data import Clip, ClipStore
-from voicetone.training.tone_fit import _follow
+from voicetone.training.tone_fit import follow
 from voicetone.types import Floats
 
 _FORMAT = 1
@@ -182,7 +182,7 @@ class _Average:
 
     def follow(self, net: AsrTone, step: int, device: torch.device) -> None:
         """Take in the weights after a step, and hear the validation clips if it is time."""
-        _follow(self.net, net, min(self.settings.average, step / (step + 20)))
+        follow(self.net, net, min(self.settings.average, step / (step + 20)))
         if step not in self.stops:
             return
         found = loss_of(self.net, self.checked, device)

@@ -110,7 +110,7 @@ def descend(
         nn.utils.clip_grad_norm_(net.parameters(), 5.0)
         optimiser.step()
         schedule.step()
-        _follow(average, net, min(recipe.average, step / (step + 20)))
+        follow(average, net, min(recipe.average, step / (step + 20)))
         progress(step, float(loss.detach()))
 
 
@@ -123,7 +123,8 @@ def _statistics(store: ClipStore, train: NDArray[np.int64]) -> tuple[Floats, Flo
 
 
 @torch.no_grad()
-def _follow(average: nn.Module, net: nn.Module, decay: float) -> None:
+def follow(average: nn.Module, net: nn.Module, decay: float) -> None:
+    """Move a running average of weights towards the new ones."""
     pairs = zip(average.state_dict().values(), net.state_dict().values(), strict=True)
     for kept, new in pairs:
         if kept.dtype.is_floating_point:

@@ -27,7 +27,13 @@ from voicetone.models.asr_search import SearchSettings
 from voicetone.models.asr_tone import AsrTone
 from voicetone.models.front import Front, FrontConfig
 from voicetone.models.tone import ToneConfig, ToneNet, ToneTargets, tone_loss
-from voicetone.training.asr_data import AsrExamples, Summary, asr_examples, tokens_of
+from voicetone.training.asr_data import (
+    AsrExamples,
+    Summary,
+    asr_examples,
+    outside_lines,
+    tokens_of,
+)
 from voicetone.training.asr_fit import decode_clips, fit_asr, load_asr, save_asr
 from voicetone.training.front_recipe import FrontSizes, front_config
 from voicetone.training.pretrain_fit import normalisation, pretrain
@@ -95,6 +101,8 @@ def learn(
         device=device,
         notes=notes,
     )
+    tested = np.flatnonzero(~np.isin(part, ("", "train")))
+    notes += outside_lines(examples, tokens, tested, "clips that are not learnt from")
     tokens.save(words)
     save_asr(weights, net)
     _write(folder / "asr.json", {"notes": notes})
