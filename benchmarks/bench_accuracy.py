@@ -44,8 +44,9 @@ def measure() -> dict[str, Any]:
     from voicetone.evaluation.table import read_predictions
     from voicetone.training.recipe import dataclass_from, read_recipe
     from voicetone.training.tone_batches import labels_of
+    from voicetone.training.tone_corpora import fold_table, read_corpora
     from voicetone.training.tone_recipe import ToneRecipe
-    from voicetone.training.tone_run import fold_folder, fold_table, read_corpora
+    from voicetone.training.tone_run import fold_folder
     from voicetone.training.tone_scores import pooled, prediction_table
     from voicetone.training.tone_ship import measure_folds
     from voicetone.training.tone_tables import read_fold

@@ -18,7 +18,7 @@ def text_only(recipe: Any) -> dict[tuple[str, str], Any]:
     Each fold's classifier learns from the transcripts of the fold's training clips.
     """
     from voicetone.evaluation.table import PredictionTable
-    from voicetone.training.tone_run import fold_table, read_corpora
+    from voicetone.training.tone_corpora import fold_table, read_corpora
     from voicetone.types import EMOTIONS, SENTIMENTS
 
     manifests = read_corpora(recipe)

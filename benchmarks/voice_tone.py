@@ -117,7 +117,7 @@ def train(name: str) -> None:
 
 def _folds(space: str) -> Path:
     """The folds of the system with all parts, without clips that have no such label."""
-    from voicetone.training.tone_run import read_corpora
+    from voicetone.training.tone_corpora import read_corpora
 
     labelled = {u.id for m in read_corpora(recipe_of("hybrid")) for u in m if getattr(u, space)}
     told = json.loads((RUNS / "hybrid" / "folds.json").read_text(encoding="utf-8"))

@@ -24,11 +24,12 @@ from voicetone.pretrained import load
 from voicetone.training.protocol import Fold, FoldTable
 from voicetone.training.recipe import dataclass_from, read_recipe
 from voicetone.training.run import train
-from voicetone.training.tone_batches import balanced, inverse_frequency, labels_of
+from voicetone.training.tone_batches import Batches, balanced, inverse_frequency, labels_of
+from voicetone.training.tone_corpora import fold_table, read_corpora
 from voicetone.training.tone_data import AugmentConfig, Clip, build, pack, speech_labels
 from voicetone.training.tone_export import graphs
 from voicetone.training.tone_recipe import ToneRecipe
-from voicetone.training.tone_run import Material, fold_folder, fold_table, read_corpora
+from voicetone.training.tone_run import Material, fold_folder
 from voicetone.training.tone_scores import best_temperature
 from voicetone.training.tone_ship import emotion_table, tables
 from voicetone.training.tone_tables import FoldPredictions, read_fold
@@ -274,6 +275,27 @@ def test_padding_never_changes_a_score() -> None:
     torch.testing.assert_close(alone[1], with_padding[1], atol=1e-5, rtol=0)
 
 
+def test_only_clips_of_one_kind_follow_each_other(world: Path) -> None:
+    said = [("x", "positive"), ("x", "negative"), ("x", "negative"), ("y", "negative")]
+    utterances = [
+        Utterance(str(k), Path("a"), "voices", speaker=speaker, sentiment=sentiment)
+        for k, (speaker, sentiment) in enumerate(said)
+    ]
+    labels = labels_of(utterances, ())
+    clip = Clip(np.zeros((8, 104), np.float16), np.ones(4, bool))
+    path = world / "tiny.toml"
+    recipe = dataclass_from(ToneRecipe, read_recipe(path), path)
+    batches = Batches(
+        pack([[clip]] * 4),
+        labels,
+        np.arange(4),
+        recipe,
+        SpectralConfig(),
+        np.zeros(104, np.float32),
+    )
+    assert sorted(batches.alike.values()) == [[0], [1, 2], [3]]
+
+
 def test_class_weights_are_inverse_to_frequency_in_a_corpus() -> None:
     labels = np.array([0, 0, 0, 1, -1, 2, 1])
     corpus = np.array(["a"] * 5 + ["b"] * 2)
@@ -335,11 +357,13 @@ def test_a_corpus_that_is_only_tested_on_trains_nowhere(
     more = f'[[corpora]]\nname = "{other}"\nlicence = "CC0"\nside = "test"\n'
     path = tmp_path / "across.toml"
     path.write_text(text.replace("[network]", more + "[network]"))
-    recipe = dataclass_from(ToneRecipe, read_recipe(path), path)
+    recipe = dataclass_from(ToneRecipe, read_recipe(path, ["final=false"]), path)
     (fold,) = fold_table(recipe, read_corpora(recipe)).folds
     assert {key.split("/")[0] for key in fold.test} == {"others"}
     assert {key.split("/")[0] for key in (*fold.train, *fold.validation)} == {"voices"}
     assert len(fold.validation) == 6
+    with pytest.raises(DataError, match="final=false"):
+        fold_table(replace(recipe, final=True), read_corpora(recipe))
     path.write_text(text.replace("[network]", more + "folds = 2\n[network]"))
     recipe = dataclass_from(ToneRecipe, read_recipe(path), path)
     with pytest.raises(DataError, match="can't be folded"):

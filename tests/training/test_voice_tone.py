@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +19,13 @@ from voicetone.inference.file import analyze
 from voicetone.pretrained import load
 from voicetone.training.recipe import dataclass_from
 from voicetone.training.run import train
-from voicetone.training.tone_run import fold_folder, fold_table, gather, read_corpora, stage_folder
+from voicetone.training.tone_corpora import fold_table, read_corpora
+from voicetone.training.tone_run import fold_folder, gather, stage_folder
 from voicetone.training.tone_weights import read_weights
 from voicetone.training.voice_recipe import VoiceRecipe
 from voicetone.training.voice_scores import words_scores
 from voicetone.training.voice_speech import parts_of, read_words, speech_of
-from voicetone.training.voice_stages import learn
+from voicetone.training.voice_stages import learn, tone_net
 
 RECIPE = """
 kind = "voice-tone"
@@ -280,3 +283,77 @@ def test_sentiments_alone_on_the_partitions_of_a_corpus(
     assert set(json.loads((out / "metrics.json").read_text())["scores"]) == {
         f"{tmp_path.name}/sentiment"
     }
+
+
+def test_words_of_a_held_out_speaker_are_refused(
+    world: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    spare = tmp_path / "spare"
+    spare.mkdir()
+    for number, name in enumerate(("a-anger-0", "b-anger-0")):
+        shutil.copy(world / "voices" / f"{name}.flac", spare / f"{number}.flac")
+    rows = [{"file": f"{k}.flac", "speaker": f"n{k}", "transcript": "one"} for k in range(2)]
+    table(spare, rows)
+    path = tmp_path / "leak.toml"
+    path.write_text((world / "tiny.toml").read_text().replace(f"{world}/digits", str(spare)))
+    monkeypatch.setenv("VOICETONE_DATA", str(world))
+    monkeypatch.setenv("VOICETONE_CACHE", str(world / "cache"))
+    with pytest.raises(DataError, match=r"leave it out of stages\.words"):
+        train(path, [f"out={tmp_path / 'run'}", "final=false"])
+
+
+def test_words_can_be_withheld_too(recipe: VoiceRecipe) -> None:
+    corpora = read_corpora(recipe)
+    labelled = [u for m in corpora for u in m]
+    (digits,) = read_words(recipe)
+    named = [replace(u, sentence=str(k % 2)) for k, u in enumerate(digits)]
+    choice = replace(recipe.stages.withheld[0], corpus="digits")
+    other = replace(recipe, stages=replace(recipe.stages, withheld=(choice,)))
+    folds = fold_table(recipe, corpora)
+    speech = speech_of(other, folds, labelled, [replace(digits, utterances=tuple(named))])
+    part = parts_of(other, speech, 0)
+    assert {u.sentence for u, p in zip(speech.utterances, part, strict=True) if p == "train"} == {
+        None,
+        "1",
+        *(u.sentence for u in labelled),
+    } - {None}
+    assert (part == "new sentence").sum() > 0
+    assert not (parts_of(other, speech, None) == "new sentence").any()
+
+
+def test_a_front_end_that_learns_with_the_recogniser_stays_with_its_encoder(
+    recipe: VoiceRecipe, tmp_path: Path
+) -> None:
+    import torch
+
+    assert recipe.stages.asr is not None
+    asr = replace(recipe.stages.asr, train_front=True)
+    own = replace(recipe, stages=replace(recipe.stages, asr=asr))
+    material = gather(own, final=False)
+    speech = speech_of(own, material.table, material.utterances, material.words)
+    common = (own, speech, material.store, 0, tmp_path, 3, lambda *_: None, torch.device("cpu"))
+    learnt = learn(*common)
+    assert learnt.asr is not None
+    net = tone_net(own, 3, learnt)
+    for mine, its in zip(
+        net.encoder.front.parameters(), learnt.asr.front.parameters(), strict=True
+    ):
+        assert mine.equal(its)
+    (tmp_path / "words.parquet").unlink()  # as after a kill while clips were decoded
+    again = learn(*common)
+    assert (tmp_path / "words.parquet").exists()
+    for mine, its in zip(again.front.parameters(), learnt.front.parameters(), strict=True):
+        assert mine.equal(its)
+
+
+def test_other_labels_do_not_go_on_with_a_run(
+    run: Path, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = world / "digits" / "manifest.csv"
+    before = manifest.read_text()
+    manifest.write_text(before.replace("nought", "zero", 1))
+    try:
+        with pytest.raises(DataError, match="have changed since"):
+            _train(world, monkeypatch, "run", "int8=true")
+    finally:
+        manifest.write_text(before)

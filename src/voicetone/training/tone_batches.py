@@ -87,10 +87,14 @@ class Batches:
         corpus = labels.corpus[train]
         self.chance = np.array([shares[c] / (corpus == c).sum() for c in corpus])
         self.chance /= self.chance.sum()
-        self.alike: dict[tuple[str, int], list[int]] = {}
+        self.alike: dict[tuple[str, int, int], list[int]] = {}
         for clip in train:
-            key = (str(labels.speaker[clip]), int(labels.emotion[clip]))
-            self.alike.setdefault(key, []).append(int(clip))
+            self.alike.setdefault(self._kind(int(clip)), []).append(int(clip))
+
+    def _kind(self, clip: int) -> tuple[str, int, int]:
+        """Speaker, emotion and sentiment: clips of one kind may follow each other."""
+        labels = self.labels
+        return str(labels.speaker[clip]), int(labels.emotion[clip]), int(labels.sentiment[clip])
 
     def _weights(self, labels: NDArray[np.int64]) -> Floats:
         """Per clip of the whole store's utterances; zero for those held out."""
@@ -147,8 +151,7 @@ class Batches:
         features, speech = self._part(clip, rng)
         settings = self.recipe.augmentation
         if clip < len(self.labels.emotion) and rng.random() < settings.join:
-            key = (str(self.labels.speaker[clip]), int(self.labels.emotion[clip]))
-            more, more_speech = self._part(int(rng.choice(self.alike[key])), rng)
+            more, more_speech = self._part(int(rng.choice(self.alike[self._kind(clip)])), rng)
             features = np.concatenate([features, more])
             speech = np.concatenate([speech, more_speech])
         length = self.recipe.frames

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from voicetone.corpora.manifest import Manifest
-from voicetone.corpora.prepared import read_prepared, rows
+from voicetone.corpora.prepared import rows
 from voicetone.errors import DataError
 from voicetone.features.spectral import SpectralConfig
 from voicetone.features.workers import ProgressLines, worker_pool
@@ -35,16 +35,10 @@ from voicetone.training.finetune import (
     parent_of,
     sound_folders,
 )
-from voicetone.training.protocol import (
-    FoldTable,
-    across,
-    check_disjoint,
-    merge,
-    official,
-    speaker_groups,
-)
+from voicetone.training.protocol import FoldTable
 from voicetone.training.runs import RunFolder
 from voicetone.training.tone_batches import Labels, labels_of
+from voicetone.training.tone_corpora import fold_table, read_corpora
 from voicetone.training.tone_data import AugmentConfig, Clip, ClipStore, build, features_of, load
 from voicetone.training.tone_fit import fit, fit_presence, logits_of
 from voicetone.training.tone_recipe import ToneRecipe
@@ -80,9 +74,18 @@ class Material:
         return (*self.utterances, *(u for m in self.words for u in m))
 
 
-def run_folder(recipe: ToneRecipe, table: FoldTable, parent: Parent | None = None) -> RunFolder:
-    """The run's folder, not yet made."""
-    resolved = asdict(recipe)
+def run_folder(
+    recipe: ToneRecipe, table: FoldTable, parent: Parent | None = None, learnt: str = ""
+) -> RunFolder:
+    """The run's folder, not yet made.
+
+    Args:
+        recipe: the settings.
+        table: the folds.
+        parent: what training starts from.
+        learnt: hash of labels, speakers, words and recordings.
+    """
+    resolved = {**asdict(recipe), "labelled_data": learnt}
     if parent is None:
         # Runs from scratch are those of before there was anything to start from.
         for key in ("init_from", "finetune"):
@@ -107,55 +110,6 @@ def run_folder(recipe: ToneRecipe, table: FoldTable, parent: Parent | None = Non
     for key in ("final", "version", "licence", "notice", "int8"):
         resolved.pop(key, None)
     return RunFolder(Path(recipe.out or f"runs/{recipe.name}"), resolved, table)
-
-
-def read_corpora(recipe: ToneRecipe) -> tuple[Manifest, ...]:
-    """The recipe's corpora, cut to the emotions it takes."""
-    manifests = []
-    for part in recipe.corpora:
-        manifest = read_prepared(part.name, licence=part.licence)
-        if part.emotions:
-            wanted = set(part.emotions)
-            manifest = manifest.where(lambda u, wanted=wanted: u.emotion in wanted)  # type: ignore[misc]
-        if not len(manifest):
-            raise DataError(f"{part.name}: none of its utterances has {', '.join(part.emotions)}")
-        manifests.append(manifest)
-    return tuple(manifests)
-
-
-def fold_table(recipe: ToneRecipe, manifests: Sequence[Manifest]) -> FoldTable:
-    """The joint folds: the first folds of each corpus's own table side by side.
-
-    Where corpora are only to be tested on, each of them is a fold, and the others train.
-    """
-    if any(part.side == "test" for part in recipe.corpora):
-        return _across(recipe, manifests)
-    parts = list(zip(manifests, recipe.corpora, strict=True))
-    tables = [
-        official(manifest)
-        if part.official
-        else speaker_groups(manifest, part.folds, part.validation)
-        for manifest, part in parts
-        if part.folds or part.official
-    ]
-    utterances = [u for m in manifests for u in m]
-    whole = [u for m, part in parts if not (part.folds or part.official) for u in m]
-    table = merge(tables, utterances, whole)
-    check_disjoint(table, utterances)
-    return table
-
-
-def _across(recipe: ToneRecipe, manifests: Sequence[Manifest]) -> FoldTable:
-    sides: dict[bool, list[Manifest]] = {True: [], False: []}
-    for manifest, part in zip(manifests, recipe.corpora, strict=True):
-        sides[part.side == "test"].append(manifest)
-        if part.folds:
-            raise DataError(
-                f"{recipe.name}: {part.name} can't be folded where a corpus has side = 'test': "
-                "leave folds out"
-            )
-    held = max(part.validation for part in recipe.corpora)
-    return across(sides[False], sides[True], held)
 
 
 def gather(recipe: ToneRecipe, *, final: bool) -> Material:

@@ -26,14 +26,13 @@ from voicetone.training.leaks import sentence_overlap
 from voicetone.training.protocol import FoldTable
 from voicetone.training.runs import RunFolder
 from voicetone.training.tone_batches import Labels
+from voicetone.training.tone_corpora import check_heard_once, fold_table, read_corpora
 from voicetone.training.tone_export import write_bundle
 from voicetone.training.tone_recipe import ToneRecipe
 from voicetone.training.tone_run import (
     Material,
     fold_folder,
-    fold_table,
     gather,
-    read_corpora,
     run_folder,
     stage_folder,
     train_final,
@@ -50,6 +49,7 @@ from voicetone.training.tone_scores import (
 from voicetone.training.tone_tables import FoldPredictions, read_fold
 from voicetone.training.voice_recipe import VoiceRecipe
 from voicetone.training.voice_scores import read_words_heard, words_line, words_scores
+from voicetone.training.voice_speech import read_words
 from voicetone.types import SENTIMENTS, Floats, Utterance
 
 PACKAGES = ("torch", "scipy")
@@ -66,7 +66,9 @@ def run_tone(recipe: ToneRecipe) -> Path:
         raise DataError(
             f"{recipe.name}: a bundle names emotions, and none of the corpora has any: final=false"
         )
-    folder = run_folder(recipe, fold_table(recipe, corpora), parent)
+    table = fold_table(recipe, corpora)
+    words = read_words(recipe) if isinstance(recipe, VoiceRecipe) else ()
+    folder = run_folder(recipe, table, parent, check_heard_once(table, corpora, words))
     folder.start(PACKAGES, device=str(device_of_choice()))
     material = gather(recipe, final=False)
     overlap = sentence_overlap(material.table, material.utterances)
@@ -84,9 +86,9 @@ def run_tone(recipe: ToneRecipe) -> Path:
     folder.write("metrics.json", json.dumps(metrics, indent=1))
     told_of = facts(recipe, material, folder)
     found = tables(material, predictions, told_of)
-    for (corpus, space), table in found.items():
+    for (corpus, space), said_of in found.items():
         (folder.path / "tables").mkdir(exist_ok=True)
-        table.write(folder.path / "tables" / f"{corpus}-{space}.parquet")
+        said_of.write(folder.path / "tables" / f"{corpus}-{space}.parquet")
     if any(space == "emotion" for _, space in found):
         write_report(replace(emotion_table(found), meta=told_of), folder.path, title=recipe.name)
     for name, score in metrics["scores"].items():
@@ -322,12 +324,25 @@ def _interval(score: dict[str, Any]) -> str:
     return f"{score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"
 
 
+def _layers(recipe: ToneRecipe) -> str:
+    """What stands between features and pooling, and how it was learnt."""
+    if not isinstance(recipe, VoiceRecipe):
+        return "causal convolutions"
+    stages, fixed = recipe.stages, ", held fixed" if recipe.stages.frozen else ""
+    parts = ["causal convolutions"]
+    if stages.pretrain is not None:
+        parts[0] += " pretrained on audio alone (BEST-RQ)"
+    if stages.asr is not None:
+        parts.append("a streaming Conformer that learnt to give sentiment and transcript")
+    return f"{' and '.join(parts)}{fixed}"
+
+
 def card(recipe: ToneRecipe, material: Material, metrics: dict[str, Any]) -> str:
     """The model card, Markdown."""
     lines = [
         f"# {recipe.name} {recipe.version}",
         "",
-        "A compact streaming network: log-mel energies and a pitch map, causal convolutions, "
+        f"A compact streaming network: log-mel energies and a pitch map, {_layers(recipe)}, "
         "attentive-statistics pooling over 5 s windows. It gives sentiment, emotion "
         f"({', '.join(material.labels.emotions)}) and speech per 31.25 ms frame.",
         "",
@@ -337,6 +352,11 @@ def card(recipe: ToneRecipe, material: Material, metrics: dict[str, Any]) -> str
             f"- {m.corpus}: {len(m)} utterances of {len(m.speakers)} speakers, acted; "
             f"{m.citation}; {m.licence}"
             for m in material.manifests
+        ),
+        *(
+            f"- {m.corpus}: {len(m)} utterances of {len(m.speakers)} speakers, words alone, for "
+            f"the stages before the tone; {m.citation}; {m.licence}"
+            for m in material.words
         ),
         "- ESC-10 noises and measured room responses for augmentation and for speech detection",
         "",

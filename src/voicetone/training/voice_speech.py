@@ -68,9 +68,13 @@ def speech_of(
     return Speech(utterances, len(labelled), table, tuple(frozenset(ids) for ids in held))
 
 
-def withheld(recipe: VoiceRecipe, utterances: Sequence[Utterance], index: int) -> NDArray[np.bool_]:
-    """Whose sentence fold `index` withholds `[n]`."""
+def withheld(
+    recipe: VoiceRecipe, utterances: Sequence[Utterance], index: int | None
+) -> NDArray[np.bool_]:
+    """Whose sentence fold `index` withholds `[n]`; the final model, None, withholds none."""
     out = np.zeros(len(utterances), dtype=bool)
+    if index is None:
+        return out
     for choice in recipe.stages.withheld:
         mine = [u.sentence for u in utterances if u.corpus == choice.corpus and u.sentence]
         order = {name: k for k, name in enumerate(sorted(set(mine), key=_natural))}
@@ -98,12 +102,12 @@ def parts_of(recipe: VoiceRecipe, speech: Speech, index: int | None) -> NDArray[
     """
     part = np.full(len(speech.utterances), "", dtype="<U16")
     fold = None if index is None else speech.table.folds[index]
+    unseen = withheld(recipe, speech.utterances, index)
     if fold is not None:
         names = (("train", fold.train), ("validation", fold.validation), ("new speaker", fold.test))
         said = {key: name for name, keys in names for key in keys}
         for row, u in enumerate(speech.utterances):
             part[row] = said.get(u.id, "")
-        unseen = withheld(recipe, speech.utterances, index or 0)
         part[(part == "train") & unseen] = "new sentence"
     else:
         part[: speech.labelled] = "train"
@@ -111,6 +115,8 @@ def parts_of(recipe: VoiceRecipe, speech: Speech, index: int | None) -> NDArray[
         u = speech.utterances[row]
         if index is not None and u.id in speech.held[index]:
             part[row] = "new speaker"
+        elif unseen[row]:
+            part[row] = "new sentence"
         else:
             part[row] = "known speaker" if (u.partition or "").lower() == "test" else "train"
     return part

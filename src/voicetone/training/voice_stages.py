@@ -89,29 +89,48 @@ def learn(
     front = _front(recipe, store, part, folder, seed, count, device)
     if recipe.stages.asr is None:
         return Learnt(front, None, None)
-    weights, words = folder / "asr.safetensors", folder / "tokens.json"
-    if weights.exists() and words.exists():
-        return Learnt(front, load_asr(weights), load_tokens(words))
+    path, words = folder / "asr.safetensors", folder / "tokens.json"
+    if not path.exists():
+        _recogniser(recipe, speech, store, part, front, folder, seed, count, device)
+    net, tokens = load_asr(path), load_tokens(words)
+    if not (folder / "words.parquet").exists():
+        heard = decoded(recipe, speech, store, part, net, tokens)
+        unseen = withheld(recipe, speech.utterances, index)
+        place = {u.id: row for row, u in enumerate(speech.utterances)}
+        heard["unseen_sentence"] = [bool(unseen[place[key]]) for key in heard["id"]]
+        write_words(folder, heard)
+    # Its own front end: with train_front it is no longer the one that it started from.
+    return Learnt(net.front, net, tokens)
+
+
+def _recogniser(
+    recipe: VoiceRecipe,
+    speech: Speech,
+    store: ClipStore,
+    part: NDArray[np.str_],
+    front: Front,
+    folder: Path,
+    seed: int,
+    count: Count,
+    device: torch.device,
+) -> None:
+    """Train the recogniser of a fold; its weights are written last, when all else is there."""
+    settings = recipe.stages.asr
+    assert settings is not None
     examples, summary = examples_of(recipe, speech, store)
     train, validation = np.flatnonzero(part == "train"), np.flatnonzero(part == "validation")
-    tokens = tokens_of(examples, train, recipe.stages.asr)
+    tokens = tokens_of(examples, train, settings)
     notes: list[str] = list(summary.lines)
     net = fit_asr(
-        *(front, recipe.stages.asr, tokens, store, examples, train, validation, seed, count),
+        *(front, settings, tokens, store, examples, train, validation, seed, count),
         device=device,
         notes=notes,
     )
     tested = np.flatnonzero(~np.isin(part, ("", "train")))
     notes += outside_lines(examples, tokens, tested, "clips that are not learnt from")
-    tokens.save(words)
-    save_asr(weights, net)
+    tokens.save(folder / "tokens.json")
     _write(folder / "asr.json", {"notes": notes})
-    heard = decoded(recipe, speech, store, part, net, tokens)
-    unseen = withheld(recipe, speech.utterances, -1 if index is None else index)
-    place = {u.id: row for row, u in enumerate(speech.utterances)}
-    heard["unseen_sentence"] = [bool(unseen[place[key]]) for key in heard["id"]]
-    write_words(folder, heard)
-    return Learnt(front, net, tokens)
+    save_asr(folder / "asr.safetensors", net)
 
 
 def _front(
