@@ -24,14 +24,13 @@ from voicetone.training.pretrain_fit import (
     code_use,
     held_out_metrics,
     new_network,
-    normalisation,
     pooled,
     pretrain,
     settle,
 )
 from voicetone.training.pretrain_recipe import PretrainSettings
 from voicetone.training.pretrain_state import load_front, save_front
-from voicetone.training.tone_data import Clip, ClipStore, pack
+from voicetone.training.tone_data import Clip, ClipStore, normalisation, pack
 
 SPECTRAL = SpectralConfig()
 FRONT = front_config(

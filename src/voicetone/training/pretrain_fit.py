@@ -18,7 +18,7 @@ from voicetone.models.best_rq import BestRq, BestRqConfig, Guesses, hidden_frame
 from voicetone.models.front import Front, FrontConfig
 from voicetone.training.pretrain_recipe import PretrainSettings
 from voicetone.training.pretrain_state import load_state, save_state
-from voicetone.training.tone_data import ClipStore
+from voicetone.training.tone_data import ClipStore, normalisation
 from voicetone.types import Floats
 
 Rows = NDArray[np.int64]
@@ -127,21 +127,6 @@ def _covariance(store: ClipStore, train: Rows, mean: Floats, spread: Floats) -> 
         total += frames.T @ frames
         count += len(frames)
     return total / max(count, 1)
-
-
-def normalisation(store: ClipStore, train: Rows) -> tuple[Floats, Floats]:
-    """Mean and standard deviation `[F]` of clips as recorded and once varied, clip by clip."""
-    size = store.features.shape[1]
-    count, total, squares = 0, np.zeros(size), np.zeros(size)
-    for row in train:
-        for variant in range(min(2, store.starts.shape[1])):
-            frames = store.clip(int(row), variant).features.astype(np.float64)
-            count += len(frames)
-            total += frames.sum(axis=0)
-            squares += (frames**2).sum(axis=0)
-    mean = total / max(count, 1)
-    spread = np.sqrt(np.maximum(squares / max(count, 1) - mean**2, 0.0)) + 1e-3
-    return mean.astype(np.float32), spread.astype(np.float32)
 
 
 def _train(

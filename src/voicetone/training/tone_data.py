@@ -249,6 +249,21 @@ def pack(clips: Sequence[Sequence[Clip]]) -> ClipStore:
     )
 
 
+def normalisation(store: ClipStore, train: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Mean and standard deviation `[F]` of clips as recorded and once varied, clip by clip."""
+    size = store.features.shape[1]
+    count, total, squares = 0, np.zeros(size), np.zeros(size)
+    for row in train:
+        for variant in range(min(2, store.starts.shape[1])):
+            frames = store.clip(int(row), variant).features.astype(np.float64)
+            count += len(frames)
+            total += frames.sum(axis=0)
+            squares += (frames**2).sum(axis=0)
+    mean = total / max(count, 1)
+    spread = np.sqrt(np.maximum(squares / max(count, 1) - mean**2, 0.0)) + 1e-3
+    return mean.astype(np.float32), spread.astype(np.float32)
+
+
 def build(
     utterances: Sequence[Utterance],
     noise_clips: int,
@@ -315,12 +330,15 @@ def _key(
     digest = hashlib.sha256()
     settings = [asdict(config), spectral.to_dict(), seed, variants, noise_clips, _code_version()]
     digest.update(json.dumps(settings).encode())
+    known: dict[Path, bytes] = {}
     for utterance in utterances:
         digest.update(utterance.id.encode())
         if utterance.start or utterance.end is not None or utterance.channel is not None:
             part = (utterance.start, utterance.end, utterance.channel)
             digest.update(json.dumps(part).encode())
-        digest.update(hashlib.sha256(utterance.audio.read_bytes()).digest())
+        if utterance.audio not in known:  # a long recording may hold many utterances
+            known[utterance.audio] = hashlib.sha256(utterance.audio.read_bytes()).digest()
+        digest.update(known[utterance.audio])
     for folder, heard in (("noise_esc10", config.noise_folds), ("rir", config.reverb)):
         if heard:
             digest.update((root / folder / "manifest.csv").read_bytes())

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from voicetone.features.spectral import SpectralConfig
 from voicetone.models.tone import ToneConfig, ToneNet, ToneTargets, tone_loss
 from voicetone.training.tone_batches import Batches, Labels
-from voicetone.training.tone_data import Clip, ClipStore
+from voicetone.training.tone_data import Clip, ClipStore, normalisation
 from voicetone.training.tone_recipe import ToneRecipe
 from voicetone.types import SENTIMENTS, Floats
 
@@ -63,7 +63,7 @@ def fit(
     rng = np.random.default_rng(seed)
     spectral = SpectralConfig()
     net = ToneNet(config) if config else network(recipe, len(labels.emotions), spectral)
-    mean, spread = _statistics(store, train)
+    mean, spread = normalisation(store, train)
     net.encoder.front.mean.copy_(torch.from_numpy(mean))
     net.encoder.front.scale.copy_(torch.from_numpy(1.0 / spread))
     net = net.to(device).train()
@@ -112,14 +112,6 @@ def descend(
         schedule.step()
         follow(average, net, min(recipe.average, step / (step + 20)))
         progress(step, float(loss.detach()))
-
-
-def _statistics(store: ClipStore, train: NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """Mean and standard deviation `[F]` of the training clips as recorded and once varied."""
-    variants = (0, min(1, store.starts.shape[1] - 1))
-    frames = [store.clip(int(i), v).features.astype(np.float32) for i in train for v in variants]
-    stacked = np.concatenate(frames)
-    return stacked.mean(axis=0), stacked.std(axis=0) + 1e-3
 
 
 @torch.no_grad()

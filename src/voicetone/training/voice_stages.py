@@ -36,10 +36,10 @@ from voicetone.training.asr_data import (
 )
 from voicetone.training.asr_fit import decode_clips, fit_asr, load_asr, save_asr
 from voicetone.training.front_recipe import FrontSizes, front_config
-from voicetone.training.pretrain_fit import normalisation, pretrain
+from voicetone.training.pretrain_fit import pretrain
 from voicetone.training.pretrain_state import load_front, save_front
 from voicetone.training.tone_batches import Batches, Labels
-from voicetone.training.tone_data import ClipStore
+from voicetone.training.tone_data import ClipStore, normalisation
 from voicetone.training.tone_fit import descend
 from voicetone.training.voice_recipe import VoiceRecipe
 from voicetone.training.voice_speech import Speech, parts_of, withheld
