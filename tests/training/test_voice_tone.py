@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from training.toy_voices import RATE, made_world, table, voice
-from voicetone.errors import DataError
+from voicetone.errors import DataError, UsageError
 from voicetone.features.spectral import SpectralConfig
 from voicetone.inference.file import analyze
 from voicetone.pretrained import load
@@ -300,6 +300,24 @@ def test_words_of_a_held_out_speaker_are_refused(
     monkeypatch.setenv("VOICETONE_CACHE", str(world / "cache"))
     with pytest.raises(DataError, match=r"leave it out of stages\.words"):
         train(path, [f"out={tmp_path / 'run'}", "final=false"])
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("network.heads=7", "no network has these sizes"),
+        ("stages.asr.heads=3", "heads"),
+        ("stages.asr.kernel=1", "kernel"),
+        ("noise_clips=0", "noise_clips"),
+        ("steps=0", "steps"),
+    ],
+)
+def test_sizes_that_can_not_be_are_named_before_training(
+    world: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, word: str, said: str
+) -> None:
+    monkeypatch.setattr("voicetone.training.tone_ship.gather", None)
+    with pytest.raises((DataError, UsageError), match=said):
+        _train(world, monkeypatch, f"odd-{tmp_path.name}", word)
 
 
 def test_words_can_be_withheld_too(recipe: VoiceRecipe) -> None:

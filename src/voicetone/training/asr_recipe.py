@@ -32,7 +32,7 @@ class AsrSettings:
     """Of the encoder."""
     heads: Size = 4
     expand: Size = 2
-    kernel: Size = 15
+    kernel: Annotated[int, Field(ge=2, le=255)] = 15
     """Frames that a convolution of the encoder hears, 31.25 ms each."""
     past: Size = 64
     """Frames before its own that a frame of the encoder attends to; 64 are 2 s."""

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from voicetone.training.front_recipe import FrontSizes
-from voicetone.training.tone_recipe import Augmentation
+from voicetone.training.tone_recipe import Renderings
 
 _STRICT = ConfigDict(extra="forbid")
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -94,5 +94,5 @@ class PretrainRecipe:
     """Folds of the noise corpus that the renderings may hold."""
     front: FrontSizes = field(default_factory=FrontSizes)
     settings: PretrainSettings = field(default_factory=PretrainSettings)
-    augmentation: Augmentation = field(default_factory=lambda: Augmentation(variants=2))
+    augmentation: Renderings = field(default_factory=lambda: Renderings(variants=2))
     probes: tuple[ProbePart, ...] = ()

@@ -26,7 +26,7 @@ from voicetone.training.pretrain_report import report_text
 from voicetone.training.pretrain_state import load_front, save_front
 from voicetone.training.protocol import Fold, FoldTable
 from voicetone.training.runs import RunFolder
-from voicetone.training.tone_data import AugmentConfig, ClipStore, build
+from voicetone.training.tone_data import ClipStore, augment_config, build
 from voicetone.training.written import as_json
 from voicetone.types import Utterance
 
@@ -108,14 +108,7 @@ def _cache() -> Path:
 def _render(recipe: PretrainRecipe, pieces: Sequence[Utterance]) -> ClipStore:
     """The pieces in all variants."""
     wanted = recipe.augmentation
-    augment = AugmentConfig(
-        pitch=wanted.pitch,
-        pitch_semitones=wanted.pitch_semitones,
-        reverb=wanted.reverb,
-        noise=wanted.noise,
-        telephone=wanted.telephone,
-        noise_folds=recipe.noise_folds,
-    )
+    augment = augment_config(wanted, recipe.noise_folds)
     return build(
         pieces,
         0,

@@ -31,6 +31,7 @@ from voicetone.corpora.prepared import data_root, rows
 from voicetone.features.extract import samples_of
 from voicetone.features.spectral import SpectralConfig, spectral_features
 from voicetone.features.workers import worker_pool
+from voicetone.training.tone_recipe import Renderings
 from voicetone.types import Floats, Utterance, Waveform
 
 
@@ -49,6 +50,29 @@ class AugmentConfig:
     """G.711 or GSM 06.10 over a telephone's band, where `telephone` is not drawn."""
     noise_folds: tuple[int, ...] = (1, 2, 3)
     """Folds of the noise corpus that training may hear; if none, it isn't looked for."""
+
+
+def augment_config(
+    wanted: Renderings, noise_folds: tuple[int, ...], *, noises: bool = True, rooms: bool = True
+) -> AugmentConfig:
+    """A recipe's shares.
+
+    Args:
+        wanted: the recipe's.
+        noise_folds: folds of the noise corpus that may be heard.
+        noises: whether there is a noise corpus.
+        rooms: whether there are measured rooms.
+    """
+    return AugmentConfig(
+        pitch=wanted.pitch,
+        pitch_semitones=wanted.pitch_semitones,
+        reverb=wanted.reverb if rooms else 0.0,
+        noise=wanted.noise if noises else 0.0,
+        room=wanted.room,
+        telephone=wanted.telephone,
+        codec=wanted.codec,
+        noise_folds=noise_folds if noises else (),
+    )
 
 
 @dataclass(frozen=True, slots=True)

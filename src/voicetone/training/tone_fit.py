@@ -14,23 +14,22 @@ from torch import Tensor, nn
 
 from voicetone.features.spectral import SpectralConfig
 from voicetone.models.tone import ToneConfig, ToneNet, ToneTargets, tone_loss
+from voicetone.training.front_recipe import front_config
 from voicetone.training.tone_batches import Batches, Labels
 from voicetone.training.tone_data import Clip, ClipStore, normalisation
 from voicetone.training.tone_recipe import ToneRecipe
 from voicetone.types import SENTIMENTS, Floats
 
 
-def network(recipe: ToneRecipe, emotions: int, spectral: SpectralConfig) -> ToneNet:
-    """An untrained network of the recipe's sizes."""
-    sizes = asdict(recipe.network)
-    return ToneNet(
-        ToneConfig(
-            mels=spectral.mels,
-            lags=spectral.lags,
-            emotions=emotions,
-            sentiments=len(SENTIMENTS),
-            **{**sizes, "dilations": tuple(sizes["dilations"]), "stem": tuple(sizes["stem"])},
-        )
+def tone_config(recipe: ToneRecipe, emotions: int) -> ToneConfig:
+    """The sizes of a recipe's network without what stands on its front end."""
+    own = recipe.network
+    return ToneConfig(
+        **asdict(front_config(own, SpectralConfig())),
+        heads=own.heads,
+        hidden=own.hidden,
+        emotions=emotions,
+        sentiments=len(SENTIMENTS),
     )
 
 
@@ -62,7 +61,7 @@ def fit(
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     spectral = SpectralConfig()
-    net = ToneNet(config) if config else network(recipe, len(labels.emotions), spectral)
+    net = ToneNet(config or tone_config(recipe, len(labels.emotions)))
     mean, spread = normalisation(store, train)
     net.encoder.front.mean.copy_(torch.from_numpy(mean))
     net.encoder.front.scale.copy_(torch.from_numpy(1.0 / spread))

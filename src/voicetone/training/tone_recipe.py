@@ -8,7 +8,11 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from voicetone.training.front_recipe import FrontSizes
+
 _STRICT = ConfigDict(extra="forbid")
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=1, le=10_000_000)]
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -34,34 +38,35 @@ class CorpusPart:
 
 
 @dataclass(frozen=True, config=_STRICT)
-class Network:
+class Network(FrontSizes):
     """Sizes of the network; see `voicetone.models.tone.ToneConfig`."""
 
-    width: int = 160
-    stem: tuple[int, int] = (16, 32)
-    expand: int = 2
-    kernel: int = 7
-    dilations: tuple[int, ...] = (1, 1, 2, 2, 4, 4)
-    heads: int = 4
-    hidden: int = 128
-    dropout: float = 0.1
+    heads: Annotated[int, Field(ge=1, le=64)] = 4
+    """Attention heads of the pooling; they divide the width of the frames."""
+    hidden: Annotated[int, Field(ge=1, le=4096)] = 128
 
 
 @dataclass(frozen=True, config=_STRICT)
-class Augmentation:
+class Renderings:
     """Shares of the clips that get each transform; see `voicetone.training.tone_data`."""
 
-    variants: int = 10
+    variants: Annotated[int, Field(ge=1, le=1000)] = 10
     """Renderings of each clip; the first is as recorded."""
-    pitch: float = 0.5
-    pitch_semitones: float = 2.0
-    reverb: float = 0.3
-    noise: float = 0.4
-    telephone: float = 0.25
-    room: float = 0.0
+    pitch: Share = 0.5
+    pitch_semitones: Annotated[float, Field(ge=0.0, le=12.0)] = 2.0
+    reverb: Share = 0.3
+    noise: Share = 0.4
+    telephone: Share = 0.25
+    room: Share = 0.0
     """Simulated rooms; a measured one is drawn only where this is not."""
-    codec: float = 0.0
+    codec: Share = 0.0
     """G.711 or GSM 06.10; drawn only where `telephone` is not."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Augmentation(Renderings):
+    """Renderings, and what is done to their features whenever one is drawn."""
+
     transpose: float = 4.0
     """Largest shift of a voice up or down, in mel bands."""
     level_sd: float = 0.4
@@ -122,9 +127,9 @@ class ToneRecipe:
     """An installed bundle, a bundle's folder or a run's folder to start from; from scratch if
     empty. Sizes of the network, its speech classifier and the speech rule come from there."""
     seed: int = 0
-    steps: int = 2000
-    batch: int = 32
-    frames: int = 208
+    steps: Count = 2000
+    batch: Annotated[int, Field(ge=2, le=4096)] = 32
+    frames: Annotated[int, Field(ge=16, le=8192, multiple_of=2)] = 208
     """Feature frames of a training crop (15.625 ms each)."""
     rate: float = 2e-3
     """Peak learning rate of the one-cycle schedule."""
@@ -140,7 +145,7 @@ class ToneRecipe:
     nothing."""
     noise_share: float = 0.1
     """Share of a batch that is noise without speech."""
-    noise_clips: int = 300
+    noise_clips: Count = 300
     """Clips without speech that are rendered, each in all variants."""
     noise_folds: tuple[int, ...] = (1, 2, 3, 4)
     """Folds of the noise corpus for the final model."""
@@ -148,15 +153,15 @@ class ToneRecipe:
     """Fold of the noise corpus that validates in cross-validation."""
     noise_test: int = 5
     """Fold of the noise corpus that no model hears."""
-    speech_steps: int = 3000
+    speech_steps: Count = 3000
     """Steps of the speech classifier on the frozen encoder."""
-    speech_clips: int = 3000
+    speech_clips: Count = 3000
     """Clips of speech that it hears, each in one drawn variant; noise is heard in all."""
     false_alarms: float = 0.02
     """Highest share of validation noise clips that the speech rule should let through."""
     sentiment_threshold: float = 0.5
     """Least calibrated confidence that gets a label: more likely right than wrong."""
-    jobs: int = 2
+    jobs: Annotated[int, Field(ge=1, le=256)] = 2
     """Folds trained side by side, each on one core; 1 with a GPU."""
     final: bool = True
     """Train on all speakers after the folds and export the bundle."""

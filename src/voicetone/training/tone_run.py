@@ -39,7 +39,7 @@ from voicetone.training.protocol import FoldTable
 from voicetone.training.runs import RunFolder
 from voicetone.training.tone_batches import Labels, labels_of
 from voicetone.training.tone_corpora import fold_table, read_corpora
-from voicetone.training.tone_data import AugmentConfig, Clip, ClipStore, build, features_of, load
+from voicetone.training.tone_data import Clip, ClipStore, augment_config, build, features_of, load
 from voicetone.training.tone_fit import fit, fit_presence, logits_of
 from voicetone.training.tone_recipe import ToneRecipe
 from voicetone.training.tone_tables import FoldPredictions, read_fold, write_fold
@@ -125,16 +125,7 @@ def gather(recipe: ToneRecipe, *, final: bool) -> Material:
     if not final:
         folds = tuple(f for f in folds if f != recipe.noise_validation)
     sounds = sound_folders(recipe)
-    augment = AugmentConfig(
-        pitch=settings.pitch,
-        pitch_semitones=settings.pitch_semitones,
-        reverb=settings.reverb if sounds.rooms else 0.0,
-        noise=settings.noise if sounds.noises else 0.0,
-        telephone=settings.telephone,
-        room=settings.room,
-        codec=settings.codec,
-        noise_folds=folds if sounds.noises else (),
-    )
+    augment = augment_config(settings, folds, noises=sounds.noises, rooms=sounds.rooms)
     spectral = SpectralConfig()
     report = ProgressLines("rendering clips")
     store = build(

@@ -49,7 +49,8 @@ from voicetone.training.tone_scores import (
 from voicetone.training.tone_tables import FoldPredictions, read_fold
 from voicetone.training.voice_recipe import VoiceRecipe
 from voicetone.training.voice_scores import read_words_heard, words_line, words_scores
-from voicetone.training.voice_speech import read_words
+from voicetone.training.voice_speech import parts_of, read_words, speech_of
+from voicetone.training.voice_stages import require_sizes
 from voicetone.types import SENTIMENTS, Floats, Utterance
 
 PACKAGES = ("torch", "scipy")
@@ -61,6 +62,8 @@ def run_tone(recipe: ToneRecipe) -> Path:
     if recipe.final and not recipe.licence:
         raise DataError(f"{recipe.name}: say under what licence the weights are: licence=...")
     parent = parent_of(recipe)
+    if parent is None:
+        require_sizes(recipe)
     corpora = read_corpora(recipe)
     if recipe.final and not any(u.emotion for m in corpora for u in m):
         raise DataError(
@@ -129,8 +132,11 @@ def calibration_clips(recipe: ToneRecipe, material: Material) -> list[Floats] | 
     if not isinstance(recipe, VoiceRecipe) or not recipe.int8:
         return None
     rng = np.random.default_rng(recipe.seed)
-    count = len(material.store.starts)
-    rows, variants = rng.permutation(count)[:EIGHT_BIT_CLIPS], material.store.starts.shape[1]
+    speech = speech_of(recipe, material.table, material.utterances, material.words)
+    spoken = np.flatnonzero(parts_of(recipe, speech, None) == "train")
+    noises = np.arange(len(speech.utterances), len(material.store.starts))
+    rows = rng.permutation(np.concatenate([spoken, noises]))[:EIGHT_BIT_CLIPS]
+    variants = material.store.starts.shape[1]
     clips = [material.store.clip(int(row), int(rng.integers(variants))) for row in rows]
     return [clip.features.astype(np.float32) for clip in clips]
 

@@ -17,7 +17,11 @@ _STRICT = ConfigDict(extra="forbid")
 
 @dataclass(frozen=True, config=_STRICT)
 class WordsPart:
-    """A corpus of spoken words without labels, for the first two stages."""
+    """A corpus of spoken words, for the first two stages.
+
+    It needs no labels. Sentiments that it has, as by `voicetone pseudolabel`, are learnt by the
+    recogniser.
+    """
 
     name: str
     """`fsdd`, or a folder with `manifest.csv` that has transcripts. What its column `split` calls

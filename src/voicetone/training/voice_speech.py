@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +36,13 @@ def read_words(recipe: VoiceRecipe) -> tuple[Manifest, ...]:
     Raises:
         DataError: see `read_prepared`.
     """
-    parts = recipe.stages.words
-    return tuple(read_prepared(p.name, licence=p.licence, words=True) for p in parts)
+    found = []
+    for part in recipe.stages.words:
+        manifest = read_prepared(part.name, licence=part.licence, words=True)
+        # An emotion that stands there is not asked for; sentiments are, such as pseudo-labels.
+        plain = tuple(replace(u, emotion=None, label_raw=None) for u in manifest)
+        found.append(replace(manifest, utterances=plain))
+    return tuple(found)
 
 
 def speech_of(

@@ -12,7 +12,7 @@ import copy
 import json
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from voicetone.errors import DataError
 from voicetone.features.spectral import SpectralConfig
-from voicetone.language.tokens import Tokens, load_tokens, normalised
+from voicetone.language.tokens import FIRST, Tokens, load_tokens, normalised
 from voicetone.models.asr_search import SearchSettings
 from voicetone.models.asr_tone import AsrTone
 from voicetone.models.front import Front, FrontConfig
-from voicetone.models.tone import ToneConfig, ToneNet, ToneTargets, tone_loss
+from voicetone.models.tone import ToneNet, ToneTargets, tone_loss
 from voicetone.training.asr_data import (
     AsrExamples,
     Summary,
@@ -34,13 +35,15 @@ from voicetone.training.asr_data import (
     outside_lines,
     tokens_of,
 )
-from voicetone.training.asr_fit import decode_clips, fit_asr, load_asr, save_asr
-from voicetone.training.front_recipe import FrontSizes, front_config
+from voicetone.training.asr_fit import asr_config, decode_clips, fit_asr, load_asr, save_asr
+from voicetone.training.front_recipe import front_config
 from voicetone.training.pretrain_fit import pretrain
 from voicetone.training.pretrain_state import load_front, save_front
 from voicetone.training.tone_batches import Batches, Labels
 from voicetone.training.tone_data import ClipStore, normalisation
-from voicetone.training.tone_fit import descend
+from voicetone.training.tone_fit import descend, tone_config
+from voicetone.training.tone_recipe import ToneRecipe
+from voicetone.training.tone_weights import require_sane
 from voicetone.training.voice_recipe import VoiceRecipe
 from voicetone.training.voice_speech import Speech, parts_of, withheld
 from voicetone.types import SENTIMENTS
@@ -147,7 +150,7 @@ def _front(
     if path.exists():
         return load_front(path)
     train, validation = np.flatnonzero(part == "train"), np.flatnonzero(part == "validation")
-    config = front_config(sizes_of(recipe), SpectralConfig())
+    config = front_config(recipe.network, SpectralConfig())
     if settings is None:
         return untrained(config, store, train, seed)
     front, metrics = pretrain(
@@ -158,12 +161,6 @@ def _front(
     save_front(front, path)
     (folder / "pretraining.safetensors").unlink(missing_ok=True)
     return front
-
-
-def sizes_of(recipe: VoiceRecipe) -> FrontSizes:
-    """The front end's sizes among those of the network."""
-    own = recipe.network
-    return FrontSizes(own.width, own.stem, own.expand, own.kernel, own.dilations, own.dropout)
 
 
 def untrained(config: FrontConfig, store: ClipStore, train: Rows, seed: int) -> Front:
@@ -239,16 +236,30 @@ def _write(path: Path, told: dict[str, Any]) -> None:
     unfinished.replace(path)
 
 
+def require_sizes(recipe: ToneRecipe) -> None:
+    """Make sure that the networks of a recipe can be, before anything is trained.
+
+    Raises:
+        DataError: sizes that don't go together.
+    """
+    config = tone_config(recipe, 1)
+    with torch.device("meta"):
+        if isinstance(recipe, VoiceRecipe) and recipe.stages.asr is not None:
+            asr = asr_config(recipe.stages.asr, Front(config), len(SENTIMENTS) + FIRST)
+            AsrTone(Front(config), asr)
+            config = replace(config, conformer=asr.conformer)
+    try:
+        require_sane(config)
+    except ValueError as error:
+        raise DataError(
+            f"{recipe.name}: no network has these sizes ({error}): mend [network] or [stages.asr]"
+        ) from error
+
+
 def tone_net(recipe: VoiceRecipe, emotions: int, learnt: Learnt) -> ToneNet:
     """An untrained tone network on what the stages gave, on the CPU."""
-    sizes = asdict(recipe.network)
-    config = ToneConfig(
-        **{**sizes, **asdict(learnt.front.config)},
-        emotions=emotions,
-        sentiments=len(SENTIMENTS),
-        conformer=None if learnt.asr is None else learnt.asr.config.conformer,
-    )
-    net = ToneNet(config)
+    conformer = None if learnt.asr is None else learnt.asr.config.conformer
+    net = ToneNet(replace(tone_config(recipe, emotions), conformer=conformer))
     net.encoder.front.load_state_dict(learnt.front.state_dict())
     if learnt.asr is not None and net.encoder.conformer is not None:
         net.encoder.conformer.load_state_dict(learnt.asr.conformer.state_dict())
