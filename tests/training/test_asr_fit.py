@@ -33,7 +33,7 @@ from voicetone.training.asr_fit import (
     some,
 )
 from voicetone.training.asr_recipe import AsrSettings
-from voicetone.training.asr_scores import asr_scores, score_lines, sentiment_tokens
+from voicetone.training.asr_scores import asr_scores, sentiment_tokens
 from voicetone.training.tone_data import Clip, ClipStore, pack
 
 WORDS = {"ab": (0, 3), "ba": (3, 0), "bc": (3, 6), "ca": (6, 0)}
@@ -320,8 +320,6 @@ def test_scores_are_pooled_by_group() -> None:
     assert first.wer is not None
     assert (first.wer.value, first.labelled) == (0.0, 1)
     assert second.clips == 3
-    lines = score_lines(scores)
-    assert lines[2].startswith("| all | 4 | 6 | 33.3 |")
     assert json.loads(json.dumps(everything.to_dict()))["words"] == 6
     with pytest.raises(DataError, match="decoded clips, transcripts"):
         asr_scores([], [], sentiment_tokens([]), [], [])

@@ -19,7 +19,7 @@ from voicetone.inference.file import analyze
 from voicetone.pretrained import load
 from voicetone.training.recipe import dataclass_from
 from voicetone.training.run import train
-from voicetone.training.tone_corpora import fold_table, read_corpora
+from voicetone.training.tone_corpora import check_heard_once, fold_table, read_corpora
 from voicetone.training.tone_run import fold_folder, gather, stage_folder
 from voicetone.training.tone_weights import read_weights
 from voicetone.training.voice_recipe import VoiceRecipe
@@ -221,7 +221,8 @@ def test_a_stage_can_be_left_out(
     path.write_text(head + bracket + after)
     monkeypatch.setenv("VOICETONE_DATA", str(world))
     monkeypatch.setenv("VOICETONE_CACHE", str(world / "cache"))
-    out = train(path, [f"out={tmp_path / 'run'}", "final=false"])
+    more = ["stages.asr.train_front=true"] if gone == "pretrain" else []
+    out = train(path, [f"out={tmp_path / 'run'}", "final=false", *more])
     stages = json.loads((out / "metrics.json").read_text())["stages"]
     assert gone not in stages
     assert ("words" in stages) == (gone != "asr")
@@ -302,9 +303,38 @@ def test_words_of_a_held_out_speaker_are_refused(
         train(path, [f"out={tmp_path / 'run'}", "final=false"])
 
 
+def test_one_recording_on_two_sides_of_the_words_is_refused(recipe: VoiceRecipe) -> None:
+    corpora = read_corpora(recipe)
+    (digits,) = read_words(recipe)
+    copy = [replace(u, id=f"copy/{u.id}", partition="train") for u in digits]
+    other = replace(digits, utterances=tuple(copy), places=())
+    table = fold_table(recipe, corpora)
+    with pytest.raises(DataError, match="the same recording as digits/"):
+        check_heard_once(table, corpora, (digits, other))
+    known = check_heard_once(table, corpora, (digits,))
+    for change in ({"sentence": "7"}, {"language": "pl"}, {"transcript": "x"}, {"speaker": "v"}):
+        first = replace(digits.utterances[0], **change)
+        changed = replace(digits, utterances=(first, *digits.utterances[1:]))
+        assert check_heard_once(table, corpora, (changed,)) != known
+
+
+def test_a_part_of_a_labelled_recording_is_found_among_the_words(recipe: VoiceRecipe) -> None:
+    corpora = read_corpora(recipe)
+    (voices,) = corpora
+    parts = [replace(voices.utterances[0], id=f"p/{k}", start=s, end=s + 0.4, speaker=f"q{k}")
+             for k, s in enumerate((0.0, 0.5))]  # fmt: skip
+    (digits,) = read_words(recipe)
+    table = fold_table(recipe, corpora)
+    for part in parts:
+        with pytest.raises(DataError, match="labelled corpora"):
+            check_heard_once(table, corpora, (replace(digits, utterances=(part,), places=()),))
+
+
 @pytest.mark.parametrize(
     ("word", "said"),
     [
+        ("noise_folds=[1,3]", "no model may hear noise fold 3"),
+        ("stages.pretrain.steps=0", "steps"),
         ("network.heads=7", "no network has these sizes"),
         ("stages.asr.heads=3", "heads"),
         ("stages.asr.kernel=1", "kernel"),

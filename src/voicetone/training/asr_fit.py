@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,6 +35,7 @@ from voicetone.training.asr_recipe import AsrSettings
 from voicetone.training.tone_batches import LAGS_PER_BAND
 from voicetone.training.tone_data import Clip, ClipStore
 from voicetone.training.tone_fit import follow
+from voicetone.training.written import whole
 from voicetone.types import Floats
 
 _FORMAT = 1
@@ -374,10 +374,9 @@ def save_asr(path: Path, net: AsrTone) -> None:
 
     facts = {"format": _FORMAT, "front": asdict(net.front.config), "asr": asdict(net.config)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{uuid.uuid4().hex}")
     state = {name: part.detach().cpu().contiguous() for name, part in net.state_dict().items()}
-    save_file(state, unfinished, {"asr": json.dumps(facts)})
-    unfinished.replace(path)
+    with whole(path) as unfinished:
+        save_file(state, unfinished, {"asr": json.dumps(facts)})
 
 
 def load_asr(path: Path) -> AsrTone:

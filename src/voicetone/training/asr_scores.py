@@ -132,31 +132,6 @@ class _Case:
         )
 
 
-def score_lines(scores: Sequence[AsrScores]) -> list[str]:
-    """The scores as rows of a Markdown table, in percent."""
-    lines = [
-        "| group | clips | words | WER | CER | WER by CTC | sub. / del. / ins. | sentiment UAR |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for s in scores:
-        kinds = " / ".join(f"{100 * x:.1f}" for x in (s.substitutions, s.deletions, s.insertions))
-        cells = (
-            *(s.group, str(s.clips), str(s.words)),
-            *(_percent(s.wer), _percent(s.cer), _percent(s.ctc_wer)),
-            *(kinds if s.words else "–", _percent(s.sentiment_uar)),
-        )
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
-
-
-def _percent(score: Score | None) -> str:
-    if score is None:
-        return "–"
-    if score.low is None or score.high is None:
-        return f"{100 * score.value:.1f}"
-    return f"{100 * score.value:.1f} [{100 * score.low:.1f}, {100 * score.high:.1f}]"
-
-
 def sentiment_tokens(names: Sequence[str | None]) -> NDArray[np.int64]:
     """The tokens of sentiments by name, `UNKNOWN` for None `[n]`."""
     return np.array([SENTIMENT_TOKENS.get(name or "", UNKNOWN) for name in names], dtype=np.int64)

@@ -293,13 +293,16 @@ def _require_partitions(manifest: Manifest, names: Sequence[str]) -> None:
             )
 
 
-def across(train: Sequence[Manifest], test: Sequence[Manifest], validation: int = 0) -> FoldTable:
+def across(
+    train: Sequence[Manifest], test: Sequence[Manifest], validation: int | Sequence[int] = 0
+) -> FoldTable:
     """Train on some corpora, test on others: one fold per test corpus.
 
     Args:
         train: corpora that train.
         test: corpora that are only tested on.
-        validation: the last so many speakers of each training corpus validate.
+        validation: the last so many speakers of each training corpus validate; one number for
+            all, or one for each.
 
     Raises:
         DataError: no corpus on a side, too few speakers, or a speaker on both sides.
@@ -308,13 +311,14 @@ def across(train: Sequence[Manifest], test: Sequence[Manifest], validation: int 
         raise DataError("train on A, test on B: give at least one corpus for each side")
     training: list[str] = []
     validating: list[str] = []
-    for manifest in train:
-        if validation and validation >= len(manifest.speakers):
+    counts = [validation] * len(train) if isinstance(validation, int) else validation
+    for manifest, count in zip(train, counts, strict=True):
+        if count and count >= len(manifest.speakers):
             raise DataError(
-                f"{manifest.corpus}: {validation} of {len(manifest.speakers)} speakers can't "
+                f"{manifest.corpus}: {count} of {len(manifest.speakers)} speakers can't "
                 "validate: none would train"
             )
-        held = set(manifest.speakers[-validation:]) if validation else set()
+        held = set(manifest.speakers[-count:]) if count else set()
         for u in manifest:
             (validating if u.speaker in held else training).append(u.id)
     from_ = " + ".join(m.corpus for m in train)

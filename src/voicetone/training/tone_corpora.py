@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import astuple
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, astuple, replace
+from pathlib import Path
 
 from voicetone.corpora.manifest import Manifest
 from voicetone.corpora.prepared import read_prepared
 from voicetone.errors import DataError
-from voicetone.training.leaks import check_heard
+from voicetone.training.leaks import Heard, check_heard
 from voicetone.training.protocol import (
     FoldTable,
     across,
@@ -22,6 +23,7 @@ from voicetone.training.protocol import (
 )
 from voicetone.training.sounds import listen
 from voicetone.training.tone_recipe import ToneRecipe
+from voicetone.types import Utterance
 
 
 def read_corpora(recipe: ToneRecipe) -> tuple[Manifest, ...]:
@@ -88,23 +90,49 @@ def check_heard_once(
         raise DataError(f"{twice} utterances of two corpora have one id; leave a corpus out")
     heard = listen(everyone, places)
     check_heard(table, heard, places)
-    labelled = {u.id for m in manifests for u in m}
-    speakers = {u.speaker for m in manifests for u in m}
-    sounds = {heard[key].sound: key for key in labelled}
+    _check_words(manifests, words, heard, places)
+    rows = []
     for u in everyone:
-        if u.id in labelled:
-            continue
-        other = sounds.get(heard[u.id].sound)
-        if u.speaker in speakers or (other is not None and heard[u.id].shares(heard[other])):
-            raise DataError(
-                f"{places[u.id]}: {u.id} is of a speaker or a recording of the labelled corpora, "
-                "who is tested in some fold; leave it out of stages.words"
-            )
-    rows = [
-        [u.id, u.emotion, u.sentiment, u.speaker, u.transcript, u.partition, astuple(heard[u.id])]
-        for u in everyone
-    ]
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+        said = asdict(replace(u, audio=Path()))
+        del said["audio"]
+        rows.append([said, astuple(heard[u.id])])
+    return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
+
+
+def _check_words(
+    manifests: Sequence[Manifest],
+    words: Sequence[Manifest],
+    heard: Mapping[str, Heard],
+    places: Mapping[str, str],
+) -> None:
+    """Make sure that nobody of the labelled corpora is heard in those of words, and that no
+    recording of words stands on two of their sides."""
+    speakers = {u.speaker for m in manifests for u in m}
+    known: dict[str, list[Utterance]] = {}
+    for u in (u for m in manifests for u in m):
+        known.setdefault(heard[u.id].sound, []).append(u)
+    labelled = {u.id for m in manifests for u in m}
+    for u in (u for m in words for u in m):
+        for other in known.get(heard[u.id].sound, ()):
+            if not heard[u.id].shares(heard[other.id]):
+                continue
+            if other.id in labelled:
+                raise DataError(_apart(u, places))
+            if (other.speaker, other.partition) != (u.speaker, u.partition):
+                raise DataError(
+                    f"{places[u.id]}: the same recording as {other.id}, of another speaker or "
+                    "part: leave one of them out of stages.words"
+                )
+        if u.speaker in speakers:
+            raise DataError(_apart(u, places))
+        known.setdefault(heard[u.id].sound, []).append(u)
+
+
+def _apart(u: Utterance, places: Mapping[str, str]) -> str:
+    return (
+        f"{places[u.id]}: {u.id} is of a speaker or a recording of the labelled corpora, who is "
+        "tested in some fold; leave it out of stages.words"
+    )
 
 
 def _across(recipe: ToneRecipe, manifests: Sequence[Manifest]) -> FoldTable:
@@ -121,5 +149,5 @@ def _across(recipe: ToneRecipe, manifests: Sequence[Manifest]) -> FoldTable:
             f"{recipe.name}: a corpus has side = 'test', and the final model learns from all: "
             "final=false"
         )
-    held = max(part.validation for part in recipe.corpora)
+    held = [part.validation for part in recipe.corpora if part.side != "test"]
     return across(sides[False], sides[True], held)

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from voicetone.corpora.manifest import Manifest
+from voicetone.corpora.prepared import CORPORA as PREPARED
 from voicetone.corpora.prepared import rows
 from voicetone.errors import DataError
 from voicetone.evaluation.report_files import write_report
@@ -61,6 +63,11 @@ def run_tone(recipe: ToneRecipe) -> Path:
     """Folds, metrics, report, final model and bundle of a recipe; what is there already is kept."""
     if recipe.final and not recipe.licence:
         raise DataError(f"{recipe.name}: say under what licence the weights are: licence=...")
+    if recipe.noise_test in recipe.noise_folds or recipe.noise_test == recipe.noise_validation:
+        raise DataError(
+            f"{recipe.name}: no model may hear noise fold {recipe.noise_test}, which tests: "
+            "take it out of noise_folds and noise_validation"
+        )
     parent = parent_of(recipe)
     if parent is None:
         require_sizes(recipe)
@@ -272,9 +279,9 @@ def bundle_facts(
             "licence": m.licence,
             "utterances": len(m),
             "hours": round(sum(u.duration or 0.0 for u in m) / 3600, 3),
-            "note": f"{len(m.speakers)} speakers{note if material.parent is None else ''}",
+            "note": f"{len(m.speakers)} speakers{acted(m) if tone else ', words alone'}",
         }
-        for corpora, note in ((material.manifests, ", acted"), (material.words, ", words alone"))
+        for corpora, tone in ((material.manifests, True), (material.words, False))
         for m in corpora
     ]
     everything = (*material.manifests, *material.words)
@@ -330,6 +337,18 @@ def _interval(score: dict[str, Any]) -> str:
     return f"{score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"
 
 
+def acted(manifest: Manifest) -> str:
+    """What is known of how a corpus came about, as an addition."""
+    return ", acted" if manifest.corpus in PREPARED else ""
+
+
+def spoken(manifests: Sequence[Manifest]) -> str:
+    """As in `acted speech (languages: de, en)`."""
+    languages = sorted({u.language for m in manifests for u in m if u.language})
+    kind = "acted speech" if all(acted(m) for m in manifests) else "the recordings above"
+    return f"{kind} (languages: {', '.join(languages) or 'not told'})"
+
+
 def _layers(recipe: ToneRecipe) -> str:
     """What stands between features and pooling, and how it was learnt."""
     if not isinstance(recipe, VoiceRecipe):
@@ -341,6 +360,12 @@ def _layers(recipe: ToneRecipe) -> str:
     if stages.asr is not None:
         parts.append("a streaming Conformer that learnt to give sentiment and transcript")
     return f"{' and '.join(parts)}{fixed}"
+
+
+def _rounding(recipe: ToneRecipe) -> list[str]:
+    if not isinstance(recipe, VoiceRecipe) or not recipe.int8:
+        return []
+    return ["", "The scores are those of full precision; here the encoder is in eight bits."]
 
 
 def card(recipe: ToneRecipe, material: Material, metrics: dict[str, Any]) -> str:
@@ -355,7 +380,7 @@ def card(recipe: ToneRecipe, material: Material, metrics: dict[str, Any]) -> str
         "## What it was made from",
         "",
         *(
-            f"- {m.corpus}: {len(m)} utterances of {len(m.speakers)} speakers, acted; "
+            f"- {m.corpus}: {len(m)} utterances of {len(m.speakers)} speakers{acted(m)}; "
             f"{m.citation}; {m.licence}"
             for m in material.manifests
         ),
@@ -373,6 +398,7 @@ def card(recipe: ToneRecipe, material: Material, metrics: dict[str, Any]) -> str
         "",
         "Each fold is the whole recipe with some speakers held out; predictions pooled, "
         "95 % intervals over speakers. A clip is scored among the emotions its corpus labels.",
+        *_rounding(recipe),
         "",
         "| corpus / task | UAR | WA |",
         "|---|---|---|",
@@ -383,7 +409,7 @@ def card(recipe: ToneRecipe, material: Material, metrics: dict[str, Any]) -> str
         "",
         "## What it is not for",
         "",
-        "It learnt from actors in English, German and Polish. Spontaneous speech, other "
+        f"It learnt the tone from {spoken(material.manifests)}. Spontaneous speech, other "
         "languages, children and telephone calls were not measured with labels. It may not be "
         "used to decide about a person, nor to infer the emotions of people at work or in "
         "education (EU AI Act, Article 5(1)(f)).",

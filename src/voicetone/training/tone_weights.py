@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Tensor
 from voicetone.errors import DataError
 from voicetone.models.tone import ToneConfig, ToneNet
 from voicetone.pretrained.spec import MAX_FILE_BYTES, MAX_WIDTH
+from voicetone.training.written import whole
 
 Array = NDArray[np.float32]
 MOST_BLOCKS = 64
@@ -84,10 +84,9 @@ def write_weights(path: Path, net: ToneNet, emotions: Sequence[str]) -> None:
 
     facts = {"version": _VERSION, "config": asdict(net.config), "emotions": list(emotions)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{uuid.uuid4().hex}")
     state = {name: value.contiguous() for name, value in net.state_dict().items()}
-    save_file(state, unfinished, {"tone": json.dumps(facts)})
-    unfinished.replace(path)
+    with whole(path) as unfinished:
+        save_file(state, unfinished, {"tone": json.dumps(facts)})
 
 
 def read_weights(path: Path) -> tuple[ToneNet, tuple[str, ...]]:

@@ -6,12 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from voicetone.errors import DataError
-from voicetone.language.tokens import SENTIMENT_TOKENS, UNKNOWN
 from voicetone.training.asr_fit import Decoded
-from voicetone.training.asr_scores import asr_scores
+from voicetone.training.asr_scores import asr_scores, sentiment_tokens
 from voicetone.types import SENTIMENTS
 
 
@@ -31,7 +28,8 @@ def read_words_heard(folders: Sequence[Path]) -> list[dict[str, Any]]:
             rows = pq.read_table(path).to_pylist()
         except (OSError, pa.ArrowException) as error:
             raise DataError(
-                f"{path}: can't be read ({error}); delete the folder and train the fold again"
+                f"{path}: can't be read; delete {folder} and {folder.parent.parent / 'folds'}, and "
+                "train again"
             ) from error
         found += [{**row, "fold": number} for row in rows]
     return found
@@ -40,8 +38,8 @@ def read_words_heard(folders: Sequence[Path]) -> list[dict[str, Any]]:
 def words_scores(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Error rates and the sentiment of the decoded token, by corpus and by what is new.
 
-    A clip of the words' test part is decoded by each fold that holds its speaker; errors are
-    pooled over all of these. Validation clips are left out.
+    A clip of the words' test part is decoded by each fold that learns from its speaker, and counts
+    once for each. Validation clips are left out.
 
     Args:
         rows: of `read_words_heard`.
@@ -53,7 +51,7 @@ def words_scores(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     scored = asr_scores(
         [_decoded(row) for row in tested],
         [row["truth"] for row in tested],
-        np.array([SENTIMENT_TOKENS.get(row["sentiment"] or "", UNKNOWN) for row in tested]),
+        sentiment_tokens([row["sentiment"] for row in tested]),
         [row["speaker"] for row in tested],
         groups,
     )

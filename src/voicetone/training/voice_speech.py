@@ -114,6 +114,7 @@ def parts_of(recipe: VoiceRecipe, speech: Speech, index: int | None) -> NDArray[
         for row, u in enumerate(speech.utterances):
             part[row] = said.get(u.id, "")
         part[(part == "train") & unseen] = "new sentence"
+        part[(part == "validation") & unseen] = ""
     else:
         part[: speech.labelled] = "train"
     for row in range(speech.labelled, len(speech.utterances)):

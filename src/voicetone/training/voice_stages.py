@@ -9,8 +9,6 @@ the fold tests or validates.
 from __future__ import annotations
 
 import copy
-import json
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,6 +34,7 @@ from voicetone.training.asr_data import (
     tokens_of,
 )
 from voicetone.training.asr_fit import asr_config, decode_clips, fit_asr, load_asr, save_asr
+from voicetone.training.asr_scores import sentiment_tokens
 from voicetone.training.front_recipe import front_config
 from voicetone.training.pretrain_fit import pretrain
 from voicetone.training.pretrain_state import load_front, save_front
@@ -46,6 +45,7 @@ from voicetone.training.tone_recipe import ToneRecipe
 from voicetone.training.tone_weights import require_sane
 from voicetone.training.voice_recipe import VoiceRecipe
 from voicetone.training.voice_speech import Speech, parts_of, withheld
+from voicetone.training.written import as_json, whole, write_text
 from voicetone.types import SENTIMENTS
 
 Rows = NDArray[np.int64]
@@ -120,7 +120,7 @@ def _recogniser(
     """Train the recogniser of a fold; its weights are written last, when all else is there."""
     settings = recipe.stages.asr
     assert settings is not None
-    examples, summary = examples_of(recipe, speech, store)
+    examples, summary = examples_of(recipe, speech, store, part)
     train, validation = np.flatnonzero(part == "train"), np.flatnonzero(part == "validation")
     tokens = tokens_of(examples, train, settings)
     notes: list[str] = list(summary.lines)
@@ -132,7 +132,7 @@ def _recogniser(
     tested = np.flatnonzero(~np.isin(part, ("", "train")))
     notes += outside_lines(examples, tokens, tested, "clips that are not learnt from")
     tokens.save(folder / "tokens.json")
-    _write(folder / "asr.json", {"notes": notes})
+    write_text(folder / "asr.json", as_json({"notes": notes}))
     save_asr(folder / "asr.safetensors", net)
 
 
@@ -157,7 +157,7 @@ def _front(
         *(config, settings, store, train, validation, seed, count, device),
         state=folder / "pretraining.safetensors",
     )
-    _write(folder / "pretrain.json", metrics)
+    write_text(folder / "pretrain.json", as_json(metrics))
     save_front(front, path)
     (folder / "pretraining.safetensors").unlink(missing_ok=True)
     return front
@@ -175,20 +175,32 @@ def untrained(config: FrontConfig, store: ClipStore, train: Rows, seed: int) -> 
 
 
 def examples_of(
-    recipe: VoiceRecipe, speech: Speech, store: ClipStore
+    recipe: VoiceRecipe, speech: Speech, store: ClipStore, part: NDArray[np.str_]
 ) -> tuple[AsrExamples, Summary]:
-    """Transcripts and sentiments of all utterances, checked against their audio."""
+    """Transcripts and sentiments of all utterances; those that train or validate are checked
+    against their audio, by what is usual among them, and the others are not kept."""
     settings, heard = recipe.stages.asr, speech.utterances
     assert settings is not None
-    return asr_examples(
-        [u.transcript for u in heard],
-        [u.language for u in heard],
-        [u.sentiment for u in heard],
-        store.lengths[: len(heard), 0] // 2,
+    rows = np.flatnonzero(np.isin(part, ("train", "validation")))
+    learnt = [heard[row] for row in rows]
+    found, summary = asr_examples(
+        [u.transcript for u in learnt],
+        [u.language for u in learnt],
+        [u.sentiment for u in learnt],
+        store.lengths[rows, 0] // 2,
         settings,
-        corpora=[u.corpus for u in heard],
-        names=[u.id for u in heard],
+        corpora=[u.corpus for u in learnt],
+        names=[u.id for u in learnt],
     )
+    kept = np.zeros(len(heard), dtype=bool)
+    kept[rows] = found.kept
+    all_of_them = AsrExamples(
+        tuple(normalised(u.transcript or "") for u in heard),
+        sentiment_tokens([u.sentiment for u in heard]),
+        np.array([u.corpus for u in heard], dtype=np.str_),
+        kept,
+    )
+    return all_of_them, summary
 
 
 def decoded(
@@ -225,15 +237,8 @@ def write_words(folder: Path, columns: dict[str, list[Any]]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    unfinished = folder / f".{uuid.uuid4().hex}"
-    pq.write_table(pa.table(columns), unfinished)
-    unfinished.replace(folder / "words.parquet")
-
-
-def _write(path: Path, told: dict[str, Any]) -> None:
-    unfinished = path.with_name(f".{uuid.uuid4().hex}")
-    unfinished.write_text(json.dumps(told, indent=1, ensure_ascii=False), encoding="utf-8")
-    unfinished.replace(path)
+    with whole(folder / "words.parquet") as unfinished:
+        pq.write_table(pa.table(columns), unfinished)
 
 
 def require_sizes(recipe: ToneRecipe) -> None:
@@ -243,6 +248,8 @@ def require_sizes(recipe: ToneRecipe) -> None:
         DataError: sizes that don't go together.
     """
     config = tone_config(recipe, 1)
+    if isinstance(recipe, VoiceRecipe):
+        _require_learnt(recipe)
     with torch.device("meta"):
         if isinstance(recipe, VoiceRecipe) and recipe.stages.asr is not None:
             asr = asr_config(recipe.stages.asr, Front(config), len(SENTIMENTS) + FIRST)
@@ -254,6 +261,17 @@ def require_sizes(recipe: ToneRecipe) -> None:
         raise DataError(
             f"{recipe.name}: no network has these sizes ({error}): mend [network] or [stages.asr]"
         ) from error
+
+
+def _require_learnt(recipe: VoiceRecipe) -> None:
+    """That some stage learns the front end."""
+    stages = recipe.stages
+    learnt = stages.pretrain is not None or (stages.asr is not None and stages.asr.train_front)
+    if stages.frozen and not learnt:
+        raise DataError(
+            f"{recipe.name}: no stage learns the front end, which would stay as it was drawn: give "
+            "[stages.pretrain], stages.asr.train_front = true or stages.frozen = false"
+        )
 
 
 def tone_net(recipe: VoiceRecipe, emotions: int, learnt: Learnt) -> ToneNet:
