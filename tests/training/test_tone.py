@@ -14,7 +14,7 @@ import soundfile
 import torch
 from safetensors.torch import load_file
 
-from training.toy_voices import made_world
+from training.toy_voices import made_world, recipe_text
 from voicetone.errors import DataError
 from voicetone.features.spectral import SpectralConfig
 from voicetone.inference.file import analyze
@@ -35,42 +35,12 @@ from voicetone.training.tone_ship import emotion_table, tables
 from voicetone.training.tone_tables import FoldPredictions, read_fold
 from voicetone.types import SENTIMENTS, Utterance
 
-RECIPE = """
-kind = "tone"
-name = "tiny"
-version = "0.0.1"
-licence = "CC0"
-notice = "made-up voices"
-steps = 4
-speech_steps = 20
-batch = 6
-frames = 48
-noise_clips = 3
-noise_folds = [1, 2]
-noise_validation = 2
-noise_test = 3
-jobs = 1
-[[corpora]]
-name = "{corpus}"
-licence = "CC0"
-folds = 2
-validation = 1
-[network]
-width = 8
-stem = [2, 4]
-hidden = 8
-heads = 2
-dilations = [1, 2]
-[augmentation]
-variants = 2
-"""
-
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with a corpus of four speakers, noises, rooms, and a recipe."""
     root = made_world(tmp_path_factory.mktemp("world"))
-    (root / "tiny.toml").write_text(RECIPE.format(corpus=root / "voices"))
+    (root / "tiny.toml").write_text(recipe_text("tone", "tiny", root / "voices"))
     return root
 
 
@@ -353,7 +323,7 @@ def test_a_corpus_that_is_only_tested_on_trains_nowhere(
     monkeypatch.setenv("VOICETONE_DATA", str(world))
     other = tmp_path / "others"
     shutil.copytree(world / "voices", other)
-    text = RECIPE.format(corpus=world / "voices").replace("folds = 2\n", "")
+    text = recipe_text("tone", "tiny", world / "voices").replace("folds = 2\n", "")
     more = f'[[corpora]]\nname = "{other}"\nlicence = "CC0"\nside = "test"\n'
     path = tmp_path / "across.toml"
     path.write_text(text.replace("[network]", more + "[network]"))

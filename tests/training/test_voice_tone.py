@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from training.toy_voices import RATE, made_world, table, voice
+from training.toy_voices import RATE, made_world, recipe_text, table, voice
 from voicetone.errors import DataError, UsageError
 from voicetone.features.spectral import SpectralConfig
 from voicetone.inference.file import analyze
@@ -27,35 +27,7 @@ from voicetone.training.voice_scores import words_scores
 from voicetone.training.voice_speech import parts_of, read_words, speech_of
 from voicetone.training.voice_stages import learn, tone_net
 
-RECIPE = """
-kind = "voice-tone"
-name = "tiny-voice"
-version = "0.0.1"
-licence = "CC0"
-notice = "made-up voices"
-steps = 4
-speech_steps = 20
-batch = 6
-frames = 48
-noise_clips = 3
-noise_folds = [1, 2]
-noise_validation = 2
-noise_test = 3
-jobs = 1
-[[corpora]]
-name = "{root}/voices"
-licence = "CC0"
-folds = 2
-validation = 1
-[network]
-width = 8
-stem = [2, 4]
-hidden = 8
-heads = 2
-dilations = [1, 2]
-[augmentation]
-variants = 2
-room = 0.5
+STAGES = """room = 0.5
 codec = 0.5
 [[stages.words]]
 name = "{root}/digits"
@@ -99,7 +71,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
             said = {"file": file, "speaker": speaker, "transcript": "nought"}
             rows.append({**said, "split": part, "language": "en"})
     table(root / "digits", rows)
-    (root / "tiny.toml").write_text(RECIPE.format(root=root))
+    (root / "tiny.toml").write_text(
+        recipe_text("voice-tone", "tiny-voice", root / "voices") + STAGES.format(root=root)
+    )
     return root
 
 

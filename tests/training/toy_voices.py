@@ -9,6 +9,34 @@ import numpy as np
 import soundfile
 
 RATE = 16_000
+_RECIPE = """kind = "{kind}"
+name = "{name}"
+version = "0.0.1"
+licence = "CC0"
+notice = "made-up voices"
+steps = 4
+speech_steps = 20
+batch = 6
+frames = 48
+noise_clips = 3
+noise_folds = [1, 2]
+noise_validation = 2
+noise_test = 3
+jobs = 1
+[[corpora]]
+name = "{corpus}"
+licence = "CC0"
+folds = 2
+validation = 1
+[network]
+width = 8
+stem = [2, 4]
+hidden = 8
+heads = 2
+dilations = [1, 2]
+[augmentation]
+variants = 2
+"""
 
 
 def voice(hertz: float, seconds: float, rng: np.random.Generator) -> np.ndarray:
@@ -48,3 +76,8 @@ def made_world(root: Path) -> Path:
                 voices.append({**said, "transcript": ("one", "two")[take], "sentence": take + 1})
     table(root / "voices", voices)
     return root
+
+
+def recipe_text(kind: str, name: str, corpus: Path) -> str:
+    """A recipe of a small network on a folder of voices; its last table is `[augmentation]`."""
+    return _RECIPE.format(kind=kind, name=name, corpus=corpus)
