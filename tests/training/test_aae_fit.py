@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from training.toy_aae import double_precision
 from voicetone.evaluation.metrics import uar
 from voicetone.models import aae
-from voicetone.models.aae import Aae, AaeConfig
+from voicetone.models.aae import Aae
 from voicetone.models.replicas import Draws
-from voicetone.training import aae_fit
 from voicetone.training.aae_fit import (
     Outcome,
     Trainer,
@@ -96,26 +96,8 @@ def same(one: Outcome, other: Outcome, tolerance: float = 0.0) -> None:
 
 @pytest.fixture
 def double(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Double precision throughout: what is left of a difference is not rounding.
-
-    Of convolutions fewer channels, as they are slow in it.
-    """
-
-    def scaled(*arguments: Any) -> Scaling:
-        found = of(*arguments)
-        return dataclasses.replace(found, mean=found.mean.double(), scale=found.scale.double())
-
-    def small(*arguments: Any) -> AaeConfig:
-        return dataclasses.replace(network_config(*arguments), channels=(6, 6, 9, 9))
-
-    of, prior = Scaling.of, aae_fit.prior_of
-    monkeypatch.setattr(aae_fit, "network_config", small)
-    monkeypatch.setattr(Scaling, "of", scaled)
-    monkeypatch.setattr(aae_fit, "prior_of", lambda *arguments: prior(*arguments).double())
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
+    with double_precision(monkeypatch):
+        yield
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

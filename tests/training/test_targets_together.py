@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,11 @@ import torch
 from torch import Tensor
 
 from training import toy_gmm, toy_targets
+from training.toy_aae import double_precision
 from training.toy_targets import TARGETS, alone, apart, files, hashes, told
 from voicetone.errors import DataError
 from voicetone.models import aae
-from voicetone.models.aae import AaeConfig
-from voicetone.training import aae_fit, aae_run, gmm_match, gmm_run
-from voicetone.training.aae_fit import network_config
+from voicetone.training import aae_run, gmm_match, gmm_run
 from voicetone.training.replica_checkpoint import read_checkpoint, read_codes_checkpoint
 from voicetone.training.replica_data import Job, Scaling, Values, batch
 from voicetone.training.run import train
@@ -266,32 +264,8 @@ def test_what_diverges_is_named_with_its_target(
 
 @pytest.fixture
 def double(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Double precision throughout: what is left of a difference is not rounding.
-
-    Of convolutions fewer channels, as they are slow in it.
-    """
-
-    def small(*given: Any) -> AaeConfig:
-        return replace(network_config(*given), channels=(6, 6, 9, 9))
-
-    def values(self: Values, *given: Any) -> None:
-        made(self, *given)
-        self.x = self.x.double()
-        self.mask = None if self.mask is None else self.mask.double()
-
-    def scaling(*given: Any) -> Scaling:
-        found = of(*given)
-        return replace(found, mean=found.mean.double(), scale=found.scale.double())
-
-    made, of, prior = Values.__init__, Scaling.of, aae_fit.prior_of
-    monkeypatch.setattr(aae_fit, "network_config", small)
-    monkeypatch.setattr(Values, "__init__", values)
-    monkeypatch.setattr(Scaling, "of", scaling)
-    monkeypatch.setattr(aae_fit, "prior_of", lambda *given: prior(*given).double())
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
+    with double_precision(monkeypatch):
+        yield
 
 
 @pytest.mark.parametrize("name", DOUBLE)
