@@ -163,10 +163,12 @@ def keep_svm() -> None:
             used = [k for k, name in enumerate(mine.labels) if name in set(mine.truth.tolist())]
             names = tuple(mine.labels[k] for k in used)
             rule = f"{space}, {len(names)} classes ({', '.join(names)})"
+            scores = mine.scores[:, used]
             small = replace(
                 mine,
                 labels=names,
-                scores=mine.scores[:, used],
+                scores=scores,
+                predicted=np.array(names)[scores.argmax(axis=1)],
                 meta={**mine.meta, "label_rule": rule},
                 probabilities=False,
             )

@@ -51,7 +51,8 @@ def page(rows: list[Row], kept: Path) -> str:
     """
     lines = [HEAD]
     inside = [r for r in rows if not r["system"].startswith("across")]
-    lines += ["## Reading", "", *_reading(rows), ""]
+    if reading := _reading(rows):
+        lines += ["## Reading", "", *reading, ""]
     for space in ("sentiment", "emotion"):
         lines += [f"## {space.capitalize()}, speakers whom nothing heard", ""]
         for corpus, name in NAMES.items():
@@ -63,7 +64,11 @@ def page(rows: list[Row], kept: Path) -> str:
         for corpus, name in NAMES.items():
             lines += _table([r for r in beyond if _is(r, corpus, "sentiment")], name)
     lines += _words(kept) + _pretraining(kept)
-    lines += ["## Systems", "", *(f"- `{k}`: {v}" for k, v in SYSTEMS.items()), ""]
+    lines += ["## Systems", ""]
+    for name, about in SYSTEMS.items():
+        there = any(row["system"] == name for row in rows)
+        lines.append(f"- `{name}`: {about}{'' if there else ' (not trained: no row above)'}")
+    lines.append("")
     return "\n".join(lines)
 
 
