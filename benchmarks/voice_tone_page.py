@@ -63,7 +63,7 @@ def page(rows: list[Row], kept: Path) -> str:
         lines += ["Trained on the other two, tested on all of one.", ""]
         for corpus, name in NAMES.items():
             lines += _table([r for r in beyond if _is(r, corpus, "sentiment")], name)
-    lines += _words(kept) + _pretraining(kept)
+    lines += _groups(inside, kept) + _words(kept) + _pretraining(kept)
     lines += ["## Systems", ""]
     for name, about in SYSTEMS.items():
         there = any(row["system"] == name for row in rows)
@@ -115,6 +115,36 @@ def _reading(rows: list[Row]) -> list[str]:
             f"beyond chance over speakers: {told or 'none'}."
         )
     return lines
+
+
+def _groups(rows: list[Row], kept: Path) -> list[str]:
+    """UAR of women and men."""
+    from voicetone.evaluation.fairness import fairness
+    from voicetone.evaluation.table import read_predictions
+
+    lines = [
+        "## Women and men",
+        "",
+        "UAR of each group minus that of all, in points, with a 95 % interval over speakers if",
+        "there are five or more; what is *beyond* its limit is said by `voicetone evaluate`.",
+        "",
+        "| system | corpus | task | group | UAR % | difference | beyond |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    count = len(lines)
+    for row in rows:
+        if row["metric"] != "uar" or row["system"] not in ("hybrid", "acoustic", "svm"):
+            continue
+        name = f"{row['system']}-{row['corpus']}-{row['space']}.parquet"
+        for kind in fairness(read_predictions(kept / name)):
+            for group in kind.groups if kind.kind == "sex" else ():
+                apart = f"{100 * group.gap:+.1f}"
+                if group.low is not None and group.high is not None:
+                    apart += f" ({100 * group.low:+.1f} to {100 * group.high:+.1f})"
+                cells = [row["system"], NAMES[row["corpus"]], row["space"], group.name]
+                cells += [f"{100 * group.uar:.1f}", apart, group.beyond or "–"]
+                lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, ""] if len(lines) > count else []
 
 
 def _told(kept: Path) -> dict[str, Any]:
