@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from voicetone.errors import DataError
 from voicetone.language.tokens import EOS, FIRST, PAD, SENTIMENT_TOKENS, SOS, UNK, UNKNOWN
-from voicetone.models.conformer import Conformer, ConformerConfig
+from voicetone.models.conformer import Conformer, ConformerConfig, split_heads
 from voicetone.models.front import Front
 from voicetone.types import SENTIMENTS
 
@@ -74,7 +74,7 @@ class DecoderLayer(nn.Module):
 
     def heard(self, memory: Tensor) -> Tensor:
         """Frames `[B, n, w]` → their keys and values `[2, B, heads, n, d]`."""
-        return torch.stack([self._split(x) for x in self.pair(memory).chunk(2, dim=2)])
+        return torch.stack([split_heads(self.heads, x) for x in self.pair(memory).chunk(2, dim=2)])
 
     def forward(
         self, x: Tensor, past: Tensor, heard: Tensor, bars: tuple[Tensor, Tensor]
@@ -90,10 +90,12 @@ class DecoderLayer(nn.Module):
         Returns:
             `[B, l, width]`, and the past with these tokens.
         """
-        query, *pair = (self._split(y) for y in self.triple(self.self_norm(x)).chunk(3, dim=2))
+        query, *pair = (
+            split_heads(self.heads, y) for y in self.triple(self.self_norm(x)).chunk(3, dim=2)
+        )
         past = torch.cat([past, torch.stack(pair)], dim=3)
         x = x + self.dropout(self.self_out(self._attend(query, past, bars[0])))
-        query = self._split(self.query(self.cross_norm(x)))
+        query = split_heads(self.heads, self.query(self.cross_norm(x)))
         x = x + self.dropout(self.cross_out(self._attend(query, heard, bars[1])))
         y = self.contract(self.dropout(F.silu(self.expand(self.norm(x)))))
         return x + self.dropout(y), past
@@ -102,11 +104,6 @@ class DecoderLayer(nn.Module):
         score = query @ pair[0].transpose(2, 3) / math.sqrt(query.shape[3]) + bar
         out: Tensor = self.dropout(torch.softmax(score, dim=3)) @ pair[1]
         return out.transpose(1, 2).flatten(2)
-
-    def _split(self, x: Tensor) -> Tensor:
-        """`[B, n, width]` → `[B, heads, n, width / heads]`."""
-        batch, count, width = x.shape
-        return x.reshape(batch, count, self.heads, width // self.heads).transpose(1, 2)
 
 
 class Decoder(nn.Module):

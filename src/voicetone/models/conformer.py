@@ -48,6 +48,12 @@ class ConformerConfig:
         return sum(self.state_sizes)
 
 
+def split_heads(heads: int, x: Tensor) -> Tensor:
+    """`[B, n, width]` → `[B, heads, n, width / heads]`."""
+    batch, count, width = x.shape
+    return x.reshape(batch, count, heads, width // heads).transpose(1, 2)
+
+
 class FeedForward(nn.Module):
     """The half step of a block."""
 
@@ -93,9 +99,9 @@ class Attention(nn.Module):
         """
         batch, count, width = x.shape
         seen = torch.cat([before, self.norm(x)], dim=1)
-        query = self._split(self.query(seen[:, self.past :]))
+        query = split_heads(self.heads, self.query(seen[:, self.past :]))
         keys, values = self.pair(seen).chunk(2, dim=2)
-        keys, values = self._split(keys), self._split(values)
+        keys, values = split_heads(self.heads, keys), split_heads(self.heads, values)
         score = query @ keys.transpose(2, 3) / math.sqrt(width // self.heads)
         # Row i stands at place past + i: keys from i to past + i are within reach.
         rows = torch.arange(count, device=x.device)[:, None] + self.past
@@ -107,11 +113,6 @@ class Attention(nn.Module):
         share = self.dropout(torch.softmax(score, dim=3))
         y = (share @ values).transpose(1, 2).reshape(batch, count, width)
         return x + self.dropout(self.out(y)), seen[:, -self.past :]
-
-    def _split(self, x: Tensor) -> Tensor:
-        """`[B, n, width]` → `[B, heads, n, width / heads]`."""
-        batch, count, width = x.shape
-        return x.reshape(batch, count, self.heads, width // self.heads).transpose(1, 2)
 
 
 class Convolution(nn.Module):
