@@ -141,7 +141,7 @@ def keep(name: str) -> None:
         table = read_predictions(path)
         if name.startswith("across") and not path.name.startswith(name.split("-")[1]):
             continue
-        _write(KEPT / f"{name}-{path.stem}.parquet", table)
+        keep_table(KEPT / f"{name}-{path.stem}.parquet", table)
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     ran = json.loads((run / "environment.json").read_text(encoding="utf-8"))
     told = {"machine": ran["machine"], "date": ran["started"][:10], **metrics.get("stages", {})}
@@ -172,10 +172,11 @@ def keep_svm() -> None:
                 meta={**mine.meta, "label_rule": rule},
                 probabilities=False,
             )
-            _write(KEPT / f"svm-{corpus}-{space}.parquet", small)
+            keep_table(KEPT / f"svm-{corpus}-{space}.parquet", small)
 
 
-def _write(path: Path, table: Any) -> None:
+def keep_table(path: Path, table: Any) -> None:
+    """Write a table of predictions, rounded and without the paths of this machine."""
     path.parent.mkdir(parents=True, exist_ok=True)
     small = replace(table, scores=np.round(table.scores, DIGITS), audio=np.full(len(table), ""))
     small.write(path)
@@ -220,7 +221,7 @@ def main(names: list[str]) -> None:
     keep_svm()
     if (RUNS / "hybrid" / "folds.json").exists():
         for (corpus, space), table in text_only(recipe_of("hybrid")).items():
-            _write(KEPT / f"text-{corpus}-{space}.parquet", table)
+            keep_table(KEPT / f"text-{corpus}-{space}.parquet", table)
     found = rows()
     write_results(RESULTS / "voice-tone.json", found)
     (RESULTS / "voice-tone.md").write_text(page(found, KEPT), encoding="utf-8")

@@ -63,7 +63,7 @@ def page(rows: list[Row], kept: Path) -> str:
         lines += ["Trained on the other two, tested on all of one.", ""]
         for corpus, name in NAMES.items():
             lines += _table([r for r in beyond if _is(r, corpus, "sentiment")], name)
-    lines += _groups(inside, kept) + _words(kept) + _pretraining(kept)
+    lines += _sweeps(kept) + _groups(inside, kept) + _words(kept) + _pretraining(kept)
     lines += ["## Systems", ""]
     for name, about in SYSTEMS.items():
         there = any(row["system"] == name for row in rows)
@@ -115,6 +115,35 @@ def _reading(rows: list[Row]) -> list[str]:
             f"beyond chance over speakers: {told or 'none'}."
         )
     return lines
+
+
+def _sweeps(kept: Path) -> list[str]:
+    """UAR of held-out speakers under noise and on telephones."""
+    from voicetone.evaluation.metrics import uar
+    from voicetone.evaluation.table import read_predictions
+
+    systems = [name for name in SYSTEMS if list((kept / "sweep").glob(f"{name}-*.parquet"))]
+    if not systems:
+        return []
+    found: dict[str, dict[str, str]] = {}
+    for name in systems:
+        for path in sorted((kept / "sweep").glob(f"{name}-*.parquet")):
+            table = read_predictions(path)
+            score = uar(table.truth_codes, table.predicted_codes)
+            condition = path.stem.removeprefix(f"{name}-").replace("-", " ")
+            found.setdefault(condition, {})[name] = f"{100 * score:.1f} ({len(table)})"
+    lines = [
+        "## Noise and telephones",
+        "",
+        "Sentiment on RAVDESS' held-out speakers, UAR % (clips), of recordings as they are and",
+        "changed; noises of a fold that nothing heard. Made by `benchmarks/voice_sweep.py`.",
+        "",
+        f"| condition | {' | '.join(systems)} |",
+        "|---" * (len(systems) + 1) + "|",
+    ]
+    for condition, scores in found.items():
+        lines.append(f"| {condition} | {' | '.join(scores.get(s, '–') for s in systems)} |")
+    return [*lines, ""]
 
 
 def _groups(rows: list[Row], kept: Path) -> list[str]:
