@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from voicetone.types import Floats
+
 
 @dataclass(frozen=True)
 class FrontConfig:
@@ -150,6 +152,11 @@ class Front(nn.Module):
             x, new = block(x, past.reshape(x.shape[0], config.width, -1))
             news.append(new.flatten(1))
         return self.out_norm(x), torch.cat(news, dim=1)
+
+    def normalise(self, mean: Floats, spread: Floats) -> None:
+        """Hear features of this mean and standard deviation `[F]` as of mean 0 and SD 1."""
+        self.mean.copy_(torch.from_numpy(mean))
+        self.scale.copy_(torch.from_numpy(1.0 / spread))
 
     def start(self, batch: int) -> Tensor:
         """The state before the first frame `[B, state_size]`."""

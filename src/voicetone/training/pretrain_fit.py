@@ -106,8 +106,7 @@ def new_network(
     torch.manual_seed(seed)
     front = Front(config)
     mean, spread = normalisation(store, train)
-    front.mean.copy_(torch.from_numpy(mean))
-    front.scale.copy_(torch.from_numpy(1.0 / spread))
+    front.normalise(mean, spread)
     generator = torch.Generator().manual_seed(seed)
     whitening = None
     if settings.whiten:

@@ -59,21 +59,41 @@ def fit(
         The running average of the weights, in evaluation mode, on the CPU.
     """
     torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    spectral = SpectralConfig()
     net = ToneNet(config or tone_config(recipe, len(labels.emotions)))
-    mean, spread = normalisation(store, train)
-    net.encoder.front.mean.copy_(torch.from_numpy(mean))
-    net.encoder.front.scale.copy_(torch.from_numpy(1.0 / spread))
-    net = net.to(device).train()
-    average = copy.deepcopy(net)
-    batches = Batches(store, labels, train, recipe, spectral, mean)
+    net.encoder.front.normalise(*normalisation(store, train))
+    return fit_net(net.to(device).train(), recipe, store, labels, train, seed, progress)
+
+
+def fit_net(
+    net: ToneNet,
+    recipe: ToneRecipe,
+    store: ClipStore,
+    labels: Labels,
+    train: NDArray[np.int64],
+    seed: int,
+    progress: Callable[[int, float], None],
+) -> ToneNet:
+    """Train what of a network wants gradients; see `fit`.
+
+    Args:
+        net: normalised for the clips, on its device, each part in the mode that it is to keep.
+        recipe: the settings.
+        store: clips in the order of `labels`, then noise.
+        labels: of all clips.
+        train: indices of the clips that may be learnt from.
+        seed: of batches and masks.
+        progress: called after each step with its number and loss.
+    """
+    rng = np.random.default_rng(seed)
+    front, average = net.encoder.front, copy.deepcopy(net)
+    fill, device = front.mean.cpu().numpy().astype(np.float32), front.mean.device
+    batches = Batches(store, labels, train, recipe, SpectralConfig(), fill)
 
     def loss_of(_: int, features: Tensor, weight: Tensor, targets: ToneTargets) -> Tensor:
         sentiment, emotion, speech = net(features, weight)
         return tone_loss(sentiment, emotion, speech, targets, smoothing=recipe.smoothing)
 
-    groups = [{"params": list(net.parameters()), "lr": recipe.rate}]
+    groups = [{"params": [p for p in net.parameters() if p.requires_grad], "lr": recipe.rate}]
     descend(net, average, groups, recipe, lambda: batches.draw(rng, device), loss_of, progress)
     return average.cpu().eval()
 

@@ -68,11 +68,6 @@ class Material:
     words: tuple[Manifest, ...] = ()
     """Corpora without labels, for the stages before the tone; behind the others."""
 
-    @property
-    def rendered(self) -> tuple[Utterance, ...]:
-        """All utterances in the order of the store."""
-        return (*self.utterances, *(u for m in self.words for u in m))
-
 
 def run_folder(
     recipe: ToneRecipe, table: FoldTable, parent: Parent | None = None, learnt: str = ""

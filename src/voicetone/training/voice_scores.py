@@ -13,7 +13,7 @@ from voicetone.types import SENTIMENTS
 
 
 def read_words_heard(folders: Sequence[Path]) -> list[dict[str, Any]]:
-    """The rows of the folds' `words.parquet`, each with the number of its `fold`.
+    """The rows of the folds' `words.parquet`.
 
     Raises:
         DataError: a table that can't be read.
@@ -21,17 +21,16 @@ def read_words_heard(folders: Sequence[Path]) -> list[dict[str, Any]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    found = []
-    for number, folder in enumerate(folders):
+    found: list[dict[str, Any]] = []
+    for folder in folders:
         path = folder / "words.parquet"
         try:
-            rows = pq.read_table(path).to_pylist()
+            found += pq.read_table(path).to_pylist()
         except (OSError, pa.ArrowException) as error:
             raise DataError(
                 f"{path}: can't be read; delete {folder} and {folder.parent.parent / 'folds'}, and "
                 "train again"
             ) from error
-        found += [{**row, "fold": number} for row in rows]
     return found
 
 

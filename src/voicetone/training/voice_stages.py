@@ -8,7 +8,6 @@ the fold tests or validates.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from voicetone.errors import DataError
 from voicetone.features.spectral import SpectralConfig
@@ -25,7 +23,7 @@ from voicetone.language.tokens import FIRST, Tokens, load_tokens, normalised
 from voicetone.models.asr_search import SearchSettings
 from voicetone.models.asr_tone import AsrTone
 from voicetone.models.front import Front, FrontConfig
-from voicetone.models.tone import ToneNet, ToneTargets, tone_loss
+from voicetone.models.tone import ToneNet
 from voicetone.training.asr_data import (
     AsrExamples,
     Summary,
@@ -38,9 +36,9 @@ from voicetone.training.asr_scores import sentiment_tokens
 from voicetone.training.front_recipe import front_config
 from voicetone.training.pretrain_fit import pretrain
 from voicetone.training.pretrain_state import load_front, save_front
-from voicetone.training.tone_batches import Batches, Labels
+from voicetone.training.tone_batches import Labels
 from voicetone.training.tone_data import ClipStore, normalisation
-from voicetone.training.tone_fit import descend, tone_config
+from voicetone.training.tone_fit import fit_net, tone_config
 from voicetone.training.tone_recipe import ToneRecipe
 from voicetone.training.tone_weights import require_sane
 from voicetone.training.voice_recipe import VoiceRecipe
@@ -59,7 +57,6 @@ class Learnt:
 
     front: Front
     asr: AsrTone | None
-    tokens: Tokens | None
 
 
 def learn(
@@ -91,19 +88,17 @@ def learn(
     part = parts_of(recipe, speech, index)
     front = _front(recipe, store, part, folder, seed, count, device)
     if recipe.stages.asr is None:
-        return Learnt(front, None, None)
-    path, words = folder / "asr.safetensors", folder / "tokens.json"
+        return Learnt(front, None)
+    path = folder / "asr.safetensors"
     if not path.exists():
         _recogniser(recipe, speech, store, part, front, folder, seed, count, device)
-    net, tokens = load_asr(path), load_tokens(words)
+    net = load_asr(path)
     if not (folder / "words.parquet").exists():
-        heard = decoded(recipe, speech, store, part, net, tokens)
+        tokens = load_tokens(folder / "tokens.json")
         unseen = withheld(recipe, speech.utterances, index)
-        place = {u.id: row for row, u in enumerate(speech.utterances)}
-        heard["unseen_sentence"] = [bool(unseen[place[key]]) for key in heard["id"]]
-        write_words(folder, heard)
+        write_words(folder, decoded(recipe, speech, store, part, unseen, net, tokens))
     # Its own front end: with train_front it is no longer the one that it started from.
-    return Learnt(net.front, net, tokens)
+    return Learnt(net.front, net)
 
 
 def _recogniser(
@@ -168,9 +163,7 @@ def untrained(config: FrontConfig, store: ClipStore, train: Rows, seed: int) -> 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         front = Front(config)
-    mean, spread = normalisation(store, train)
-    front.mean.copy_(torch.from_numpy(mean))
-    front.scale.copy_(torch.from_numpy(1.0 / spread))
+    front.normalise(*normalisation(store, train))
     return front.eval()
 
 
@@ -208,6 +201,7 @@ def decoded(
     speech: Speech,
     store: ClipStore,
     part: NDArray[np.str_],
+    unseen: NDArray[np.bool_],
     net: AsrTone,
     tokens: Tokens,
 ) -> dict[str, list[Any]]:
@@ -226,6 +220,7 @@ def decoded(
         "heard": [d.text for d in heard],
         "heard_ctc": [d.ctc_text for d in heard],
         "sentiment": [u.sentiment for u in utterances],
+        "unseen_sentence": [bool(unseen[row]) for row in rows],
     }
     for k, name in enumerate(SENTIMENTS):
         columns[name] = [None if d.sentiment is None else d.sentiment[k] for d in heard]
@@ -310,21 +305,9 @@ def fit_tone(
         The running average of the weights, in evaluation mode, on the CPU.
     """
     torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
     net = tone_net(recipe, len(labels.emotions), learnt).to(device).train()
     if recipe.stages.frozen:
         for part in (net.encoder.front, net.encoder.conformer):
             if part is not None:
                 part.requires_grad_(False).eval()
-    average = copy.deepcopy(net)
-    fill = learnt.front.mean.numpy().astype(np.float32)
-    batches = Batches(store, labels, train, recipe, SpectralConfig(), fill)
-
-    def loss_of(_: int, features: Tensor, weight: Tensor, targets: ToneTargets) -> Tensor:
-        sentiment, emotion, speech = net(features, weight)
-        return tone_loss(sentiment, emotion, speech, targets, smoothing=recipe.smoothing)
-
-    learning = [p for p in net.parameters() if p.requires_grad]
-    groups = [{"params": learning, "lr": recipe.rate}]
-    descend(net, average, groups, recipe, lambda: batches.draw(rng, device), loss_of, progress)
-    return average.cpu().eval()
+    return fit_net(net, recipe, store, labels, train, seed, progress)
