@@ -194,6 +194,17 @@ class Window:
     sentiment: Scores | None
     emotion: Scores | None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Its JSON object; times in seconds."""
+        return {
+            "start": round(self.start, 3),
+            "end": round(self.end, 3),
+            "speech": self.speech,
+            "speech_seconds": round(self.speech_seconds, 3),
+            "sentiment": _scores(self.sentiment),
+            "emotion": _scores(self.emotion),
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Current:
@@ -203,6 +214,15 @@ class Current:
     label: str | None
     sentiment: Scores | None
     emotion: Scores | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its JSON object; times in seconds."""
+        return {
+            "end": round(self.end, 3),
+            "label": self.label,
+            "sentiment": _scores(self.sentiment),
+            "emotion": _scores(self.emotion),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +234,16 @@ class Overall:
     confidence: float | None
     sentiment: Scores | None
     emotion: Scores | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its JSON object."""
+        return {
+            "speech_seconds": round(self.speech_seconds, 3),
+            "label": self.label,
+            "confidence": None if self.confidence is None else round(self.confidence, 4),
+            "sentiment": _scores(self.sentiment),
+            "emotion": _scores(self.emotion),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,33 +311,9 @@ def _channel_dict(c: ChannelResult) -> dict[str, Any]:
         "channel": c.channel,
         "name": c.name,
         "flags": list(c.flags),
-        "windows": [
-            {
-                "start": round(w.start, 3),
-                "end": round(w.end, 3),
-                "speech": w.speech,
-                "speech_seconds": round(w.speech_seconds, 3),
-                "sentiment": _scores(w.sentiment),
-                "emotion": _scores(w.emotion),
-            }
-            for w in c.windows
-        ],
-        "current": [
-            {
-                "end": round(x.end, 3),
-                "label": x.label,
-                "sentiment": _scores(x.sentiment),
-                "emotion": _scores(x.emotion),
-            }
-            for x in c.current
-        ],
-        "overall": {
-            "speech_seconds": round(c.overall.speech_seconds, 3),
-            "label": c.overall.label,
-            "confidence": None if c.overall.confidence is None else round(c.overall.confidence, 4),
-            "sentiment": _scores(c.overall.sentiment),
-            "emotion": _scores(c.overall.emotion),
-        },
+        "windows": [w.to_dict() for w in c.windows],
+        "current": [x.to_dict() for x in c.current],
+        "overall": c.overall.to_dict(),
         "speech": [[round(s.start, 3), round(s.end, 3)] for s in c.speech],
     }
 

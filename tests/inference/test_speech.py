@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voicetone.inference.speech import Activity, Turns
+from voicetone.inference.speech import Activity, Turns, TurnStart
 from voicetone.pretrained.spec import SpeechRule
 from voicetone.types import Segment
 
@@ -48,8 +48,12 @@ def test_cuts_change_nothing(over: list[bool], cuts: list[int]) -> None:
     activity, turns = Activity(RULE), Turns()
     pieces = [activity.push(piece) for piece in np.split(probability, sorted(cuts))]
     assert np.concatenate(pieces).tolist() == whole.tolist()
-    segments = [s for piece in pieces for s in turns.push(piece)]
-    segments += turns.close(len(over) * 500)
+    edges = [edge for piece in pieces for edge in turns.push(piece)]
+    edges += turns.close(len(over) * 500)
+    segments = [edge for edge in edges if isinstance(edge, Segment)]
+    starts = [edge.seconds for edge in edges if isinstance(edge, TurnStart)]
+    assert starts == [segment.start for segment in segments]
+    assert [type(edge) for edge in edges] == [TurnStart, Segment] * len(segments)
     assert sum(s.end - s.start for s in segments) == whole.sum() / 32
     for one, next_one in pairwise(segments):
         assert one.end < next_one.start
@@ -58,10 +62,10 @@ def test_cuts_change_nothing(over: list[bool], cuts: list[int]) -> None:
 def test_turns_carry_their_times() -> None:
     turns = Turns()
     active = np.array([False, True, True, False])
-    assert turns.push(active) == [Segment(1 / 32, 3 / 32)]
-    assert turns.push(np.array([True, True])) == []
+    assert turns.push(active) == [TurnStart(1 / 32), Segment(1 / 32, 3 / 32)]
+    assert turns.push(np.array([True, True])) == [TurnStart(4 / 32)]
     assert turns.push(np.array([False])) == [Segment(4 / 32, 6 / 32)]
-    assert turns.push(np.array([True])) == []
+    assert turns.push(np.array([True])) == [TurnStart(7 / 32)]
     assert turns.close(7 * 500 + 16) == [Segment(7 / 32, (7 * 500 + 16) / 16000)]
     assert turns.close(7 * 500 + 16) == []
 

@@ -15,6 +15,7 @@ from voicetone.inference.live import (
     LiveSession,
     OverallEvent,
     SpeechEvent,
+    SpeechStartEvent,
     WindowEvent,
 )
 from voicetone.inference.overview import Overview
@@ -122,6 +123,8 @@ def _collect(results: dict[int, _Collected], events: list[Event]) -> None:
                 result.windows.append(window)
             case CurrentEvent(current=current):
                 result.current.append(current)
+            case SpeechStartEvent():
+                pass  # its end comes with the whole turn
             case SpeechEvent(segment=segment):
                 result.speech.append(segment)
             case OverallEvent(overall=overall):

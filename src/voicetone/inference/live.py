@@ -26,7 +26,7 @@ from voicetone.inference.batch import Job, Output, run_jobs
 from voicetone.inference.channels import choose_channels, rows_of
 from voicetone.inference.layout import CHUNK, Placement, window_at_end, window_of_chunk
 from voicetone.inference.levels import Levels
-from voicetone.inference.speech import Activity, Turns
+from voicetone.inference.speech import Activity, Turns, TurnStart
 from voicetone.inference.tone import Tone
 from voicetone.pretrained.predictor import Predictor
 from voicetone.pretrained.spec import BundleSpec
@@ -62,6 +62,14 @@ class OverallEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeechStartEvent:
+    """A turn of active speech has begun, at `start` seconds; it ends with a `SpeechEvent`."""
+
+    channel: int
+    start: float
+
+
+@dataclass(frozen=True, slots=True)
 class SpeechEvent:
     """A turn of active speech has ended."""
 
@@ -69,7 +77,7 @@ class SpeechEvent:
     segment: Segment
 
 
-Event = WindowEvent | CurrentEvent | OverallEvent | SpeechEvent
+Event = WindowEvent | CurrentEvent | OverallEvent | SpeechStartEvent | SpeechEvent
 
 
 class LiveSession:
@@ -233,6 +241,11 @@ class LiveSession:
         """Audio taken so far."""
         return self._pushed / self.sample_rate
 
+    @property
+    def waiting(self) -> float:
+        """Seconds of audio taken and not yet given out in jobs."""
+        return self._available / SAMPLE_RATE
+
     def overall(self, channel: int) -> Overall:
         """The tone of a channel as a whole, so far.
 
@@ -386,20 +399,24 @@ class _Stream:
         rows = list(enumerate(job.windows))
         chunk = job.chunk
         for at in range(0, len(output.speech), HOP_FRAMES):
-            turns = self._listen(output.speech[at : at + HOP_FRAMES], total)
-            events += [(chunk, SpeechEvent(self.channel, turn)) for turn in turns]
+            edges = self._listen(output.speech[at : at + HOP_FRAMES], total)
+            events += [(chunk, self._edge(edge)) for edge in edges]
             while rows and rows[0][1].last <= self._frames:
                 events += [(chunk, event) for event in self._window(*rows.pop(0), output)]
             chunk += 1
         for row, place in rows:  # the end came with no frame of its own
             events += [(chunk, event) for event in self._window(row, place, output)]
         if total is not None:
-            turns = self._turns.close(total)
-            events += [(chunk, SpeechEvent(self.channel, turn)) for turn in turns]
+            events += [(chunk, self._edge(edge)) for edge in self._turns.close(total)]
             events.append((chunk, OverallEvent(self.channel, self.tone.overall())))
         return events
 
-    def _listen(self, probability: Floats, total: int | None) -> list[Segment]:
+    def _edge(self, edge: TurnStart | Segment) -> Event:
+        if isinstance(edge, TurnStart):
+            return SpeechStartEvent(self.channel, edge.seconds)
+        return SpeechEvent(self.channel, edge)
+
+    def _listen(self, probability: Floats, total: int | None) -> list[TurnStart | Segment]:
         active = self._activity.push(probability)
         seconds = active * FRAME_SECONDS
         self._frames += len(active)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,6 +41,13 @@ class Activity:
         return active
 
 
+@dataclass(frozen=True, slots=True)
+class TurnStart:
+    """A turn of active speech has begun, at `seconds` of the stream."""
+
+    seconds: float
+
+
 class Turns:
     """Joins active frames to turns."""
 
@@ -46,22 +55,23 @@ class Turns:
         self._frames = 0
         self._start: int | None = None
 
-    def push(self, active: NDArray[np.bool_]) -> list[Segment]:
-        """Take the next frames; the turns that ended among them."""
-        ended: list[Segment] = []
+    def push(self, active: NDArray[np.bool_]) -> list[TurnStart | Segment]:
+        """Take the next frames; the turns that began and those that ended among them, in order."""
+        edges: list[TurnStart | Segment] = []
         # Frames that differ from the one before; a turn that runs on from earlier makes no edge.
         before = np.concatenate([[self._start is not None], active[:-1]])
         for index in np.flatnonzero(active != before).tolist():
             frame = self._frames + index
             if self._start is None:
                 self._start = frame
+                edges.append(TurnStart(frame * FRAME / SAMPLE_RATE))
             else:
-                ended.append(
+                edges.append(
                     Segment(self._start * FRAME / SAMPLE_RATE, frame * FRAME / SAMPLE_RATE)
                 )
                 self._start = None
         self._frames += len(active)
-        return ended
+        return edges
 
     def close(self, samples: int) -> list[Segment]:
         """The turn that lasts until the end of the stream, of this many samples, if one does."""

@@ -1,0 +1,1 @@
+"""Voice tone of calls in progress, served."""

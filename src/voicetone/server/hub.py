@@ -1,0 +1,204 @@
+"""All calls in progress of one process: admission, time-outs, and who is told of what."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from voicetone.errors import AudioError, UsageError
+from voicetone.inference.channels import choose_channels
+from voicetone.server.call import CallStart, LiveCall, Publish, Watch
+from voicetone.server.clock import Clock, SystemClock
+from voicetone.server.engine import Engine
+from voicetone.server.events import CallEvent
+from voicetone.server.refusal import RefusedError
+
+SWEEP_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a process takes on.
+
+    Args:
+        channels: analysed ones at once.
+        busy: share of time that the model may work before no new call is taken.
+        idle: seconds without audio after which a call is ended.
+        longest: seconds that a call may last.
+        staff_reason: why the staff's channel may be analysed, too; None forbids it.
+    """
+
+    channels: int = 100
+    busy: float = 0.85
+    idle: float = 60.0
+    longest: float = 4 * 3600.0
+    staff_reason: str | None = None
+
+
+class Hub:
+    """The calls of one process. Used from the event loop only.
+
+    Args:
+        engine: runs the model; started and stopped with the hub.
+        limits: what is taken on.
+        clock: the time.
+        watch: makes what looks for alerts in a call.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        limits: Limits | None = None,
+        clock: Clock | None = None,
+        watch: Callable[[CallStart], Watch] | None = None,
+    ) -> None:
+        self.engine = engine
+        self.limits = limits or Limits()
+        self.clock = clock or SystemClock()
+        self.calls: dict[str, LiveCall] = {}
+        self.draining = False
+        self.refused = 0
+        """Calls that were turned down for want of room."""
+        self._watch = watch
+        self._told: list[Publish] = []
+        self._sweeper: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to run; in the loop that uses it."""
+        self.engine.start()
+        self._sweeper = asyncio.get_running_loop().create_task(self._sweep(), name="sweeper")
+
+    async def stop(self) -> None:
+        """Stop at once; `drain` first to let calls end well."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.gather(self._sweeper, return_exceptions=True)
+        await self.engine.stop()
+
+    async def drain(self, seconds: float) -> None:
+        """Take no new calls; wait for those in progress, then end what is left."""
+        self.draining = True
+        calls = list(self.calls.values())
+        waits = [asyncio.create_task(call.ended()) for call in calls]
+        if waits:
+            await asyncio.wait(waits, timeout=seconds)
+        for call in calls:
+            call.close("draining")
+        if waits:
+            await asyncio.wait(waits, timeout=5.0)
+        for wait in waits:
+            wait.cancel()
+
+    def subscribe(self, told: Publish) -> Callable[[], None]:
+        """Have every event of every call told, in the loop; `told` must not wait or raise.
+
+        Returns:
+            What ends it.
+        """
+        self._told.append(told)
+        return lambda: self._told.remove(told)
+
+    def open(self, start: CallStart, id: str | None = None) -> LiveCall:
+        """Take on a call.
+
+        Args:
+            start: what the route knows of it.
+            id: of a call that goes on after its worker died; a new one by default.
+
+        Raises:
+            RefusedError: no room, no consent, or settings that can't be.
+        """
+        self._require_room(start)
+        if not start.consent:
+            raise RefusedError(
+                "consent_required",
+                "no consent: start a call with consent = true once those who are heard know that "
+                "their voice's tone is analysed and agree, or set it for the credential",
+            )
+        start = self._lawful(start)
+        id = id or secrets.token_urlsafe(12)
+        if id in self.calls:
+            raise RefusedError("conflict", "this call is in progress already")
+        watch = None if self._watch is None else self._watch(start)
+        try:
+            call = LiveCall(id, start, self.engine, self.clock, self._publish, watch)
+        except AudioError as error:
+            raise RefusedError("unsupported_media", str(error)) from error
+        except UsageError as error:
+            raise RefusedError("bad_request", str(error)) from error
+        self.calls[id] = call
+        call.begin()
+        return call
+
+    def find(self, external: str) -> LiveCall | None:
+        """The call in progress that a telephone system calls so."""
+        for call in self.calls.values():
+            if call.start.external == external:
+                return call
+        return None
+
+    @property
+    def channels(self) -> int:
+        """Analysed channels of the calls in progress."""
+        return sum(len(call.session.channels) for call in self.calls.values())
+
+    def _require_room(self, start: CallStart) -> None:
+        said: RefusedError | None = None
+        if self.draining:
+            said = RefusedError("draining", "the server is going down: try again shortly", 5.0)
+        elif self.channels + start.channels > self.limits.channels:
+            said = RefusedError("too_many_calls", "all lines are busy: try again later", 10.0)
+        elif self.calls and self.engine.busy > self.limits.busy:
+            said = RefusedError("overloaded", "the server is working at its limit: try again", 10.0)
+        if said is not None:
+            self.refused += 1
+            raise said
+
+    def _lawful(self, start: CallStart) -> CallStart:
+        """Without the staff's channel, unless the operator has said why it is lawful."""
+        if self.limits.staff_reason is not None or start.names is None or start.analysed is None:
+            return start
+        usual = choose_channels(start.channels, start.names)
+        if set(start.analysed) <= set(usual.channels):
+            return start
+        if not set(start.analysed) & set(usual.channels):
+            raise RefusedError(
+                "forbidden",
+                "the channel of staff is not analysed here: inferring emotions of people at work "
+                "is unlawful in places; the operator would have to set a reason",
+            )
+        kept = tuple(c for c in start.analysed if c in usual.channels)
+        return replace(start, analysed=kept)
+
+    def _publish(self, event: CallEvent) -> None:
+        for told in list(self._told):
+            told(event)
+        if event.type == "session.closed":
+            self.calls.pop(event.call, None)
+
+    async def _sweep(self) -> None:
+        """End calls that nobody speaks in, or that last too long."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            self.sweep()
+
+    def sweep(self) -> None:
+        """Look once at all calls."""
+        now = self.clock.steady()
+        for call in list(self.calls.values()):
+            if call.closing:
+                continue
+            if call.position - call.start.offset > self.limits.longest:
+                call.abort("call_too_long", "the call is longer than this server allows")
+            elif now - call.heard > self.limits.idle:
+                call.tell("error", _IDLE)
+                call.close("idle_timeout")
+
+
+_IDLE = {
+    "code": "idle_timeout",
+    "message": "no audio came for too long: the call is ended",
+    "fatal": True,
+}
