@@ -30,9 +30,9 @@ from voicetone.types import Floats, Overall
 
 def test_windows_come_as_soon_as_their_audio_has(predictor: OnnxPredictor) -> None:
     session = LiveSession(predictor, 16000)
-    assert session.push(noise(4.99)) == []
+    assert [type(e) for e in session.push(noise(4.99))] == [SpeechStartEvent]
     events = session.push(noise(0.01))
-    assert [type(e) for e in events] == [SpeechStartEvent, WindowEvent, CurrentEvent]
+    assert [type(e) for e in events] == [WindowEvent, CurrentEvent]
     assert [w.end for w in windows(events)] == [5.0]
     events = session.push(noise(2.5))
     assert [(w.start, w.end) for w in windows(events)] == [(2.5, 7.5)]
@@ -227,7 +227,7 @@ def test_jobs_are_finished_once_and_by_their_session(predictor: OnnxPredictor) -
     with pytest.raises(UsageError, match="not under way"):
         session.finish(jobs[1], outputs[1])
     events = session.finish(jobs[0], outputs[0])
-    assert [e.channel for e in events] == [1, 1, 1, 2, 2, 2]
+    assert [e.channel for e in events] == [1, 2, 1, 1, 2, 2]
     assert session.end() != []
     assert not session.finished
 
