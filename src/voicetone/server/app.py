@@ -1,0 +1,251 @@
+"""The web application of one worker: routes, their common errors and limits."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib import import_module
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from voicetone._version import __version__
+from voicetone.pretrained.predictor import Predictor
+from voicetone.server.clock import Clock, SystemClock
+from voicetone.server.desk import Desk
+from voicetone.server.engine import Engine
+from voicetone.server.hub import Hub
+from voicetone.server.keys import Keys
+from voicetone.server.logs import Log
+from voicetone.server.metrics import Metrics
+from voicetone.server.peers import Peers
+from voicetone.server.refusal import Code, RefusedError
+from voicetone.server.settings import Settings
+from voicetone.server.state import ServerState
+from voicetone.server.tickets import Tickets
+
+INTERNAL = "voicetone.internal"
+"""Set in the ASGI scope of what came through a worker's private socket."""
+
+ROUTES: tuple[str, ...] = ("routes_native", "routes_calls", "routes_ops")
+"""Modules of this room, each with a `router`. One may also have `async def lifespan(state)`, an
+asynchronous context manager that is open while the server runs."""
+
+OWN_LIMIT: tuple[str, ...] = ("/v1/analyze", "/v1/jobs")
+"""Paths whose routes bound what they read themselves."""
+
+
+def make_state(
+    settings: Settings,
+    predictor: Predictor,
+    *,
+    peers: Peers | None = None,
+    secret: bytes | None = None,
+    clock: Clock | None = None,
+) -> ServerState:
+    """All that one worker has, not yet running.
+
+    Args:
+        settings: the operator's.
+        predictor: the model.
+        peers: the other workers; none by default.
+        secret: shared by all workers; a random one by default.
+        clock: the time.
+
+    Raises:
+        DataError: keys that can't be.
+    """
+    clock, peers = clock or SystemClock(), peers or Peers()
+    secret = secret or secrets.token_bytes(32)
+    hub = Hub(Engine(predictor, clock), settings.limits, clock)
+    return ServerState(
+        settings=settings,
+        hub=hub,
+        keys=Keys(settings.keys, clock, 1 / peers.count),
+        clock=clock,
+        peers=peers,
+        secret=secret,
+        boot=secrets.token_urlsafe(8),
+        desk=Desk(hub, settings),
+        log=Log(clock, peers.worker, secret),
+        metrics=Metrics(hub, peers.worker),
+        tickets=Tickets(peers.worker, clock),
+        started=clock.wall(),
+    )
+
+
+def make_app(state: ServerState) -> FastAPI:
+    """The application. The hub runs while the application's lifespan is open."""
+    app = FastAPI(title="voicetone", version=__version__, lifespan=_lifespan, redoc_url=None)
+    app.state.server = state
+    for name in ROUTES:
+        app.include_router(import_module(f"voicetone.server.{name}").router)
+    app.add_exception_handler(RefusedError, _refused)
+    app.add_exception_handler(RequestValidationError, _not_valid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _defect)
+    app.add_middleware(Guard, state=state)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    state: ServerState = app.state.server
+    state.hub.start()
+    for told in (state.metrics.told, state.log.told, state.desk.told):
+        state.hub.subscribe(told)
+    try:
+        async with AsyncExitStack() as stack:
+            for name in ROUTES:
+                own = getattr(import_module(f"voicetone.server.{name}"), "lifespan", None)
+                if own is not None:
+                    await stack.enter_async_context(own(state))
+            yield
+    finally:
+        await state.hub.stop()
+
+
+class Guard:
+    """Around the application: origins of browsers, private paths, sizes of bodies.
+
+    Args:
+        app: what is guarded.
+        state: the worker's.
+    """
+
+    def __init__(self, app: ASGIApp, state: ServerState) -> None:
+        self._app, self._state = app, state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One connection."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        said = self._wrong(scope, headers)
+        if said is not None:
+            await denied(scope, receive, send, said)
+            return
+        path = str(scope["path"])
+        if scope["type"] == "http" and not path.startswith(OWN_LIMIT):
+            receive = _capped(receive, self._state.settings.request_bytes)
+        await self._app(scope, receive, send)
+
+    def _wrong(self, scope: Scope, headers: dict[bytes, bytes]) -> RefusedError | None:
+        path = str(scope["path"])
+        if path.startswith("/internal/") and not scope.get(INTERNAL):
+            return RefusedError("not_found", "no such page here")
+        length = headers.get(b"content-length", b"0")
+        most = self._state.settings.request_bytes
+        if scope["type"] == "http" and not path.startswith(OWN_LIMIT) and _more(length, most):
+            return _too_large(most)
+        origin = headers.get(b"origin")
+        if scope["type"] == "websocket" and origin is not None:
+            text = origin.decode("latin-1")
+            own = headers.get(b"host", b"").decode("latin-1").lower()
+            if not allowed_origin(text, own, self._state.settings.origins):
+                return RefusedError("forbidden", "this origin may not connect: add it to origins")
+        return None
+
+
+def allowed_origin(origin: str, host: str, origins: tuple[str, ...]) -> bool:
+    """Whether a browser's page of this origin may open a WebSocket to `host`.
+
+    Args:
+        origin: the header, such as `https://desk.example`.
+        host: the header, with the port if there is one.
+        origins: others that the operator allows.
+    """
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
+    if parts.scheme not in ("http", "https"):
+        return False
+    return parts.netloc.lower() == host or origin.rstrip("/") in origins
+
+
+def internal(app: ASGIApp) -> ASGIApp:
+    """The application as the private socket has it: its private paths are there, too."""
+
+    async def inner(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, INTERNAL: True}, receive, send)
+
+    return inner
+
+
+async def denied(scope: Scope, receive: Receive, send: Send, said: RefusedError) -> None:
+    """Answer a request or a WebSocket's handshake with a refusal."""
+    response = refusal(said)
+    if scope["type"] == "http":
+        await response(scope, receive, send)
+    elif "websocket.http.response" in scope.get("extensions", {}):
+        await receive()  # websocket.connect
+        await response({**scope, "type": "websocket"}, receive, send)
+    else:
+        await receive()
+        await send({"type": "websocket.close", "code": 1008, "reason": said.code})
+
+
+def refusal(said: RefusedError) -> JSONResponse:
+    """A refusal as a response, the same on every route of our own."""
+    headers = {}
+    if said.retry_after is not None:
+        headers["Retry-After"] = str(max(1, round(said.retry_after)))
+    if said.code == "unauthorised":
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(said.to_dict(), said.status, headers)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RefusedError)
+    return refusal(error)
+
+
+async def _not_valid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0] if error.errors() else {"loc": (), "msg": "not valid"}
+    where = ".".join(str(part) for part in first["loc"])
+    return refusal(RefusedError("bad_request", f"{where}: {first['msg']}: mend the request"))
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code: Code = "not_found" if error.status_code == 404 else "bad_request"
+    body: dict[str, Any] = {"code": code, "message": str(error.detail)}
+    return JSONResponse(body, error.status_code, error.headers)
+
+
+async def _defect(request: Request, error: Exception) -> Response:
+    state: ServerState = request.app.state.server
+    state.log.defect(request.url.path, error)
+    return refusal(RefusedError("internal", "a defect of the server: its log has more"))
+
+
+def _more(length: bytes, most: int) -> bool:
+    return not length.isdigit() or len(length) > 18 or int(length) > most
+
+
+def _too_large(most: int) -> RefusedError:
+    return RefusedError("message_too_large", f"more than {most} bytes: send less at once")
+
+
+def _capped(receive: Receive, most: int) -> Callable[[], Awaitable[Message]]:
+    """Counts what comes, for bodies that don't say their length."""
+    taken = 0
+
+    async def inner() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > most:
+            raise _too_large(most)
+        return message
+
+    return inner
