@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from voicetone._version import __version__
 from voicetone.pretrained.predictor import Predictor
+from voicetone.server.answers import denied, refusal
 from voicetone.server.clock import Clock, SystemClock
 from voicetone.server.desk import Desk
 from voicetone.server.engine import Engine
@@ -25,15 +27,22 @@ from voicetone.server.keys import Keys
 from voicetone.server.logs import Log
 from voicetone.server.metrics import Metrics
 from voicetone.server.peers import Peers
-from voicetone.server.refusal import Code, RefusedError
+from voicetone.server.refusal import STATUS, Code, RefusedError
 from voicetone.server.settings import Settings
 from voicetone.server.state import ServerState
+from voicetone.server.store import make_store
 from voicetone.server.tickets import Tickets
 
 INTERNAL = "voicetone.internal"
 """Set in the ASGI scope of what came through a worker's private socket."""
 
-ROUTES: tuple[str, ...] = ("routes_native", "routes_calls", "routes_ops")
+ROUTES: tuple[str, ...] = (
+    "routes_native",
+    "routes_calls",
+    "routes_ops",
+    "routes_files",
+    "chime",
+)
 """Modules of this room, each with a `router`. One may also have `async def lifespan(state)`, an
 asynchronous context manager that is open while the server runs."""
 
@@ -60,10 +69,12 @@ def make_state(
 
     Raises:
         DataError: keys that can't be.
+        UsageError: a store or targets that can't be.
     """
     clock, peers = clock or SystemClock(), peers or Peers()
     secret = secret or secrets.token_bytes(32)
     hub = Hub(Engine(predictor, clock), settings.limits, clock)
+    store = make_store(settings.store, settings.targets, clock, worker=peers.worker)
     return ServerState(
         settings=settings,
         hub=hub,
@@ -76,6 +87,7 @@ def make_state(
         log=Log(clock, peers.worker, secret),
         metrics=Metrics(hub, peers.worker),
         tickets=Tickets(peers.worker, clock),
+        store=store,
         started=clock.wall(),
     )
 
@@ -100,6 +112,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state.hub.start()
     for told in (state.metrics.told, state.log.told, state.desk.told):
         state.hub.subscribe(told)
+    if state.store is not None:
+        state.store.start()
+        state.hub.subscribe(state.store.told)
     try:
         async with AsyncExitStack() as stack:
             for name in ROUTES:
@@ -109,6 +124,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             yield
     finally:
         await state.hub.stop()
+        if state.store is not None:
+            await asyncio.to_thread(state.store.stop)
 
 
 class Guard:
@@ -145,12 +162,14 @@ class Guard:
         most = self._state.settings.request_bytes
         if scope["type"] == "http" and not path.startswith(OWN_LIMIT) and _more(length, most):
             return _too_large(most)
+        host = headers.get(b"host", b"").decode("latin-1").lower()
+        if self._state.keys.open and not scope.get(INTERNAL) and not local_name(host):
+            return RefusedError("forbidden", "without keys this server answers to localhost only")
         origin = headers.get(b"origin")
-        if scope["type"] == "websocket" and origin is not None:
-            text = origin.decode("latin-1")
-            own = headers.get(b"host", b"").decode("latin-1").lower()
-            if not allowed_origin(text, own, self._state.settings.origins):
-                return RefusedError("forbidden", "this origin may not connect: add it to origins")
+        if origin is None or scope.get("method") in ("GET", "HEAD", "OPTIONS"):
+            return None
+        if not allowed_origin(origin.decode("latin-1"), host, self._state.settings.origins):
+            return RefusedError("forbidden", "this origin may not connect: add it to origins")
         return None
 
 
@@ -171,6 +190,22 @@ def allowed_origin(origin: str, host: str, origins: tuple[str, ...]) -> bool:
     return parts.netloc.lower() == host or origin.rstrip("/") in origins
 
 
+def local_name(host: str) -> bool:
+    """Whether no stranger can have pointed this name at a server on loopback.
+
+    Without keys, a page of `evil.example` could otherwise have its name resolve to 127.0.0.1 and
+    then be of the same origin as the server (DNS rebinding). Addresses and names without a dot
+    can't be had for that.
+
+    Args:
+        host: the header, with the port if there is one.
+    """
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    if name.endswith(".localhost") or "." not in name:
+        return True
+    return all(part.isdigit() for part in name.split("."))
+
+
 def internal(app: ASGIApp) -> ASGIApp:
     """The application as the private socket has it: its private paths are there, too."""
 
@@ -178,29 +213,6 @@ def internal(app: ASGIApp) -> ASGIApp:
         await app({**scope, INTERNAL: True}, receive, send)
 
     return inner
-
-
-async def denied(scope: Scope, receive: Receive, send: Send, said: RefusedError) -> None:
-    """Answer a request or a WebSocket's handshake with a refusal."""
-    response = refusal(said)
-    if scope["type"] == "http":
-        await response(scope, receive, send)
-    elif "websocket.http.response" in scope.get("extensions", {}):
-        await receive()  # websocket.connect
-        await response({**scope, "type": "websocket"}, receive, send)
-    else:
-        await receive()
-        await send({"type": "websocket.close", "code": 1008, "reason": said.code})
-
-
-def refusal(said: RefusedError) -> JSONResponse:
-    """A refusal as a response, the same on every route of our own."""
-    headers = {}
-    if said.retry_after is not None:
-        headers["Retry-After"] = str(max(1, round(said.retry_after)))
-    if said.code == "unauthorised":
-        headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(said.to_dict(), said.status, headers)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
@@ -217,7 +229,7 @@ async def _not_valid(request: Request, error: Exception) -> Response:
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    code: Code = "not_found" if error.status_code == 404 else "bad_request"
+    code: Code = next((c for c, s in STATUS.items() if s == error.status_code), "bad_request")
     body: dict[str, Any] = {"code": code, "message": str(error.detail)}
     return JSONResponse(body, error.status_code, error.headers)
 
@@ -245,7 +257,7 @@ def _capped(receive: Receive, most: int) -> Callable[[], Awaitable[Message]]:
         message = await receive()
         taken += len(message.get("body", b""))
         if taken > most:
-            raise _too_large(most)
+            raise HTTPException(413, str(_too_large(most)))
         return message
 
     return inner

@@ -60,6 +60,7 @@ class CallStart:
         credential: name of the key that it came with.
         metadata: anything else that the client wants back.
         offset: seconds of the call before this audio begins, after a worker died.
+        seq: number of the newest event told before, likewise.
     """
 
     route: Route
@@ -74,6 +75,25 @@ class CallStart:
     credential: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     offset: float = 0.0
+    seq: int = 0
+
+
+class Level:
+    """How loud the analysed channels were since somebody last looked."""
+
+    def __init__(self) -> None:
+        self._squares, self._count = 0.0, 0
+
+    def push(self, samples: Floats) -> None:
+        """Take samples `[n]`; full scale is ±1."""
+        self._squares += float(np.dot(samples, samples))
+        self._count += samples.size
+
+    def taken(self) -> float | None:
+        """Root mean square in dB below full scale, and begin again; None without a sound."""
+        squares, count = self._squares, self._count
+        self._squares, self._count = 0.0, 0
+        return 10 * math.log10(squares / count) if squares > 0 else None
 
 
 class Watch(Protocol):
@@ -138,11 +158,12 @@ class LiveCall:
         """The newest `tone` of each channel."""
         self.lags: deque[float] = deque(maxlen=64)
         """Seconds from a window's last sample to its event, newest last."""
+        self.level = Level()
         self._engine, self._clock, self._publish, self._watch = engine, clock, publish, watch
         self._frame = SAMPLE_BYTES[start.encoding] * start.channels
         self._feed_bytes = max(1, round(FEED_SECONDS * start.sample_rate)) * self._frame
         self._bytes = bytearray()
-        self._seq = 0
+        self._seq = start.seq
         self._arrived: deque[tuple[float, float]] = deque()
         self._room = asyncio.Event()
         self._room.set()
@@ -160,7 +181,7 @@ class LiveCall:
         """Take the next bytes of audio, all channels interleaved.
 
         Raises:
-            RefusedError: bytes that are not whole samples of all channels, or a call that has ended.
+            RefusedError: bytes that are not whole samples, or a call that has ended.
         """
         self._require_open()
         if len(data) % self._frame:
@@ -309,6 +330,8 @@ class LiveCall:
             jobs = self.session.feed(samples)
         except AudioError as error:
             raise RefusedError("invalid_audio_frame", str(error)) from error
+        for channel in self.session.channels:
+            self.level.push(samples[channel - 1])
         self._arrived.append((self.session.seconds, self._clock.steady()))
         self._engine.submit(self, jobs)
         if self.session.waiting >= ROOM_SECONDS:

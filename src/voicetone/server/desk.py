@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from voicetone.server.call import LiveCall
@@ -25,7 +25,7 @@ class Line:
         most: events that may wait besides.
     """
 
-    def __init__(self, call: str, missed: list[CallEvent], most: int) -> None:
+    def __init__(self, call: str, missed: Sequence[Out], most: int) -> None:
         self.call = call
         self.live = True
         """False once another connection has the call."""
@@ -92,12 +92,13 @@ class Desk:
         if event.type == "session.closed" and event.call in self._native:
             self._over(event)
 
-    def attach(self, call: LiveCall, last_seq: int) -> Line:
+    def attach(self, call: LiveCall, last_seq: int, before: Sequence[Out] = ()) -> Line:
         """Connect a client to its call; whoever was connected is cut off.
 
         Args:
             call: in progress.
             last_seq: number of the newest event that the client has.
+            before: what is sent before all else.
 
         Returns:
             The line, with the events that the client missed in it.
@@ -107,7 +108,7 @@ class Desk:
             old.replaced()
         self._drop(call.id)
         self._native.add(call.id)
-        missed = [event for event in call.backlog if event.seq > last_seq]
+        missed = [*before, *(event for event in call.backlog if event.seq > last_seq)]
         line = self._lines[call.id] = Line(call.id, missed, self._settings.outgoing)
         return line
 

@@ -70,6 +70,11 @@ class Engine:
         return len(self._due)
 
     @property
+    def running(self) -> bool:
+        """Whether jobs are run."""
+        return self._task is not None and not self._task.done()
+
+    @property
     def busy(self) -> float:
         """Share of the last ten seconds or so that the model worked."""
         self._note(0.0)

@@ -46,7 +46,8 @@ class Log:
         """Of an id that may be a telephone number's: the same for the same, and no way back."""
         if external is None:
             return None
-        return hmac.new(self._secret, external.encode("utf-8", "replace"), "sha256").hexdigest()[:16]
+        name = external.encode("utf-8", "replace")
+        return hmac.new(self._secret, name, "sha256").hexdigest()[:16]
 
     def told(self, event: CallEvent) -> None:
         """A subscriber of the hub."""

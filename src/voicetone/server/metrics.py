@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from voicetone.server.events import CallEvent
 from voicetone.server.hub import Hub
 
+LEVEL_BUCKETS = (-70, -60, -50, -45, -40, -35, -30, -25, -20, -15, -10, -5, 0)
+"""Decibels below full scale. Telephone speech lies about -30 to -15."""
+SHARE = 0.005
+"""Of the newest window in the mean of scores: about the newest 200 windows count."""
 LAG_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
 """Seconds. The promise is 0.5."""
 
@@ -31,6 +36,17 @@ class Metrics:
             buckets=LAG_BUCKETS,
             registry=self.registry,
         ).labels(self._worker)
+        self._level = Histogram(
+            "voicetone_input_level_dbfs",
+            "Level of the analysed channels between windows with speech",
+            ["worker"],
+            buckets=LEVEL_BUCKETS,
+            registry=self.registry,
+        ).labels(self._worker)
+        self._mean: dict[str, float] = {}
+        self._means = self._gauge("voicetone_score_mean", "Of windows with speech, faded")
+        self._drift = self._gauge("voicetone_score_drift", "The mean less the model's reference")
+        self._reference = reference(hub.engine.predictor.spec.metrics)
         self._events = self._counter("voicetone_events", "Events told", "type")
         self._ended = self._counter("voicetone_calls_ended", "Calls that ended", "reason")
         self._begun = self._counter("voicetone_calls_begun", "Calls taken on", "route")
@@ -54,6 +70,7 @@ class Metrics:
         match event.type:
             case "window":
                 self._lag.observe(float(body["lag_ms"]) / 1000)
+                self._scored(event)
             case "session.created":
                 self._begun.labels(self._worker, str(body["route"])).inc()
             case "session.closed":
@@ -72,8 +89,36 @@ class Metrics:
         """This worker's figures as text."""
         return generate_latest(self.registry).decode()
 
+    def _scored(self, event: CallEvent) -> None:
+        """Level and scores of a window with speech."""
+        call = self._hub.calls.get(event.call)
+        level = None if call is None else call.level.taken()
+        scores = event.body.get("sentiment")
+        if scores is None:
+            return
+        if level is not None:
+            self._level.observe(level)
+        for label, score in scores.items():
+            mean = self._mean.get(label, score)
+            mean = self._mean[label] = mean + SHARE * (score - mean)
+            self._means.labels(self._worker, label).set(mean)
+            if label in self._reference:
+                self._drift.labels(self._worker, label).set(mean - self._reference[label])
+
+    def _gauge(self, name: str, help: str) -> Gauge:
+        return Gauge(name, help, ["worker", "label"], registry=self.registry)
+
     def _counter(self, name: str, help: str, label: str) -> Counter:
         return Counter(name, help, ["worker", label], registry=self.registry)
+
+
+def reference(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Mean scores that a bundle expects: its metrics `mean score, LABEL`, where it has them."""
+    named = {k.removeprefix(_MEAN): v for k, v in metrics.items() if k.startswith(_MEAN)}
+    return {k: float(v) for k, v in named.items() if isinstance(v, int | float)}
+
+
+_MEAN = "mean score, "
 
 
 def merged(pages: Iterable[str]) -> str:

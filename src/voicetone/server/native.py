@@ -173,7 +173,8 @@ class NativeProtocol:
         if len(data) > self._most_bytes:
             raise RefusedError(
                 "message_too_large",
-                f"{len(data)} bytes of audio at once: at most {self._most_bytes}, {MOST_SECONDS:g} s",
+                f"{len(data)} bytes of audio at once: at most {MOST_SECONDS:g} s, "
+                f"here {self._most_bytes} bytes",
             )
         return Audio(data)
 
@@ -272,9 +273,7 @@ def unseal(secret: bytes, token: str) -> Sealed:
     """
     body, _, signature = token.partition(".")
     raw = body.encode("utf-8", "replace")
-    if not hmac.compare_digest(
-        _sign(secret, raw).encode(), signature.encode("utf-8", "replace")
-    ):
+    if not hmac.compare_digest(_sign(secret, raw).encode(), signature.encode("utf-8", "replace")):
         raise RefusedError(
             "unauthorised", "no resume token of this server: begin with session.start"
         )
@@ -301,5 +300,3 @@ def _reason(error: ValidationError) -> str:
         return "unknown message: type is one of session.start, .resume, .update, .close"
     said = str(first["msg"]).removeprefix("Value error, ")
     return f"{where[:80] or 'the message'}: {said}"
-
-

@@ -152,9 +152,7 @@ def socket_of(folder: Path, worker: int) -> Path:
     return folder / f"worker-{worker}.sock"
 
 
-async def _exchange(
-    path: Path, method: str, target: str, headers: Headers, body: bytes
-) -> Answer:
+async def _exchange(path: Path, method: str, target: str, headers: Headers, body: bytes) -> Answer:
     """One request and its answer on a connection of its own."""
     reader, writer = await asyncio.open_unix_connection(str(path))
     wire = h11.Connection(h11.CLIENT)

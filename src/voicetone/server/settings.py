@@ -13,8 +13,15 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from voicetone.errors import DataError, UsageError
+from voicetone.server.audiohook import AudioHookSettings
+from voicetone.server.audiosocket import AudioSocketSettings
+from voicetone.server.chime_tasks import ChimeSettings
 from voicetone.server.hub import Limits
+from voicetone.server.jobs import FileSettings
 from voicetone.server.keys import KeySettings
+from voicetone.server.store import StoreSettings
+from voicetone.server.targets import TargetSettings
+from voicetone.server.twilio import TwilioSettings
 
 PREFIX = "VOICETONE_SERVER__"
 MOST_BYTES = 1 << 20
@@ -73,6 +80,13 @@ class Settings:
         notice: what people who are heard are told; served under `/v1/notice`.
         limits: what each worker takes on.
         tls: of the public address.
+        files: recordings and texts.
+        twilio: Twilio Media Streams.
+        audiohook: Genesys AudioHook.
+        audiosocket: Asterisk AudioSocket.
+        chime: the cloud's own operations.
+        store: where results are kept.
+        targets: where events go besides.
     """
 
     host: str = "127.0.0.1"
@@ -92,6 +106,13 @@ class Settings:
     notice: Annotated[str, Field(min_length=1, max_length=4000)] = NOTICE
     limits: Limits = field(default_factory=Limits)
     tls: TlsSettings = field(default_factory=TlsSettings)
+    files: FileSettings = field(default_factory=FileSettings)
+    twilio: TwilioSettings = field(default_factory=TwilioSettings)
+    audiohook: AudioHookSettings = field(default_factory=AudioHookSettings)
+    audiosocket: AudioSocketSettings = field(default_factory=AudioSocketSettings)
+    chime: ChimeSettings = field(default_factory=ChimeSettings)
+    store: StoreSettings = field(default_factory=StoreSettings)
+    targets: tuple[TargetSettings, ...] = ()
 
     @property
     def loopback(self) -> bool:
