@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import secrets
 import socket
@@ -30,6 +31,8 @@ BUSY_SECONDS = 10.0
 _KEPT = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
 _KEPT_STARTS = ("LC_", "PYTHON", "OMP_", "XDG_")
 
+_LOG = logging.getLogger(__name__)
+
 State = Literal["queued", "running", "done", "failed"]
 Tell = Callable[[float, float | None], None]
 
@@ -55,7 +58,7 @@ class FileSettings:
     bytes: Annotated[int, Field(ge=1024, le=8 * 2**30)] = 256 * 2**20
     seconds: Annotated[float, Field(gt=0, le=7 * 86_400)] = 4 * 3600.0
     channels: Annotated[int, Field(ge=1, le=8)] = 8
-    characters: Annotated[int, Field(ge=1, le=100_000)] = 5000
+    characters: Annotated[int, Field(ge=1, le=15_000)] = 5000
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     waiting: Annotated[int, Field(ge=0, le=10_000)] = 8
     sync_seconds: Annotated[float, Field(ge=0)] = 300.0
@@ -317,12 +320,21 @@ class Jobs:
                     if not task.done():
                         task.cancel()
                         await asyncio.wait([task])
-                    del self._running[job]
-                    self._taken -= 1
-                    job.file.close()
-                    job.turn.set()
+                    self._over(job, task)
         finally:
             await process.stop()
+
+    def _over(self, job: Job, task: asyncio.Task[None]) -> None:
+        del self._running[job]
+        self._taken -= 1
+        job.file.close()
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            _LOG.error("a recording's analysis failed", exc_info=error)
+        if not job.settled:
+            job.error = RefusedError("internal", "the analysis broke off: try again")
+            job.state, job.over = "failed", self._clock.steady()
+        job.turn.set()
 
     async def _next(self, process: Process) -> Job:
         try:
