@@ -29,6 +29,8 @@ from voicetone.cli.pseudolabel import HELP as PSEUDOLABEL
 from voicetone.cli.pseudolabel import pseudolabel
 from voicetone.cli.robustness import HELP as ROBUSTNESS
 from voicetone.cli.robustness import robustness
+from voicetone.cli.serve import HELP as SERVE
+from voicetone.cli.serve import serve
 from voicetone.cli.synthesize import HELP as SYNTHESIZE
 from voicetone.cli.synthesize import synthesize
 from voicetone.cli.train import train
@@ -60,6 +62,7 @@ app.command(help=AUGMENT)(augment)
 app.command(help=LATENTS)(latents)
 app.command(help=SYNTHESIZE)(synthesize)
 app.command(help=PSEUDOLABEL)(pseudolabel)
+app.command(help=SERVE)(serve)
 
 
 def _version(wanted: bool) -> None:

@@ -46,7 +46,7 @@ class Peers:
     """
 
     def __init__(self, worker: int = 0, count: int = 1, folder: Path | None = None) -> None:
-        self.worker, self.count, self._folder = worker, count, folder
+        self.worker, self.count, self.folder = worker, count, folder
 
     @property
     def others(self) -> tuple[int, ...]:
@@ -59,9 +59,9 @@ class Peers:
         Raises:
             RefusedError: there is no such worker.
         """
-        if self._folder is None or not 0 <= worker < self.count:
+        if self.folder is None or not 0 <= worker < self.count:
             raise RefusedError("not_found", "there is no such worker of this server")
-        return socket_of(self._folder, worker)
+        return socket_of(self.folder, worker)
 
     async def raw(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
@@ -222,3 +222,30 @@ def _settings(
         if first["type"] == "unexpected_keyword_argument":
             said = "no such key"
         raise kind(f"{where}: {key}: {said}; mend it") from error
+
+
+def override(
+    settings: Settings,
+    *,
+    tls_certificate: Path | None = None,
+    tls_key: Path | None = None,
+    **values: Any,
+) -> Settings:
+    """The settings with the options of the command line; None changes nothing.
+
+    Raises:
+        UsageError: a value that can't be.
+    """
+    changes = {key: value for key, value in values.items() if value is not None}
+    try:
+        if tls_certificate is not None or tls_key is not None:
+            changes["tls"] = replace(
+                settings.tls,
+                certificate=tls_certificate or settings.tls.certificate,
+                key=tls_key or settings.tls.key,
+            )
+        return replace(settings, **changes)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"]) or "tls"
+        raise UsageError(f"--{key}: {first['msg']}: give another value") from error
