@@ -50,7 +50,7 @@ def from_line(line: bytes) -> Item | None:
     """An item again, or None for a line that was torn when the machine stopped."""
     try:
         call, seq, key, time, type, channel, body = json.loads(line)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
     if not isinstance(body, dict) or not isinstance(call, str):
         return None
@@ -143,7 +143,7 @@ class Spill:
 def _line(item: Item) -> bytes:
     try:
         return to_line(item).encode()
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return b"\n"  # nothing that could ever be stored
 
 

@@ -130,6 +130,8 @@ def parse_url(url: str) -> URL:
     try:
         parsed = make_url(url)
         kind = parsed.get_backend_name()
+        if kind in ("sqlite", "postgresql"):
+            parsed.get_dialect()
     except (ArgumentError, NoSuchModuleError, ValueError) as error:
         raise UsageError(
             "store.url is no database address: write sqlite:///FILE or "
