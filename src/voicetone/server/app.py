@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from voicetone._version import __version__
 from voicetone.pretrained.predictor import Predictor
+from voicetone.server.alerts import make_watch
 from voicetone.server.answers import denied, refusal
 from voicetone.server.clock import Clock, SystemClock
 from voicetone.server.desk import Desk
@@ -41,7 +42,9 @@ ROUTES: tuple[str, ...] = (
     "routes_calls",
     "routes_ops",
     "routes_files",
+    "routes_telephony",
     "chime",
+    "routes_page",
 )
 """Modules of this room, each with a `router`. One may also have `async def lifespan(state)`, an
 asynchronous context manager that is open while the server runs."""
@@ -73,7 +76,7 @@ def make_state(
     """
     clock, peers = clock or SystemClock(), peers or Peers()
     secret = secret or secrets.token_bytes(32)
-    hub = Hub(Engine(predictor, clock), settings.limits, clock)
+    hub = Hub(Engine(predictor, clock), settings.limits, clock, make_watch(settings.alerts))
     store = make_store(settings.store, settings.targets, clock, worker=peers.worker)
     return ServerState(
         settings=settings,
@@ -94,7 +97,10 @@ def make_state(
 
 def make_app(state: ServerState) -> FastAPI:
     """The application. The hub runs while the application's lifespan is open."""
-    app = FastAPI(title="voicetone", version=__version__, lifespan=_lifespan, redoc_url=None)
+    # No /docs page: its scripts would come from somebody else's server. /openapi.json is there.
+    app = FastAPI(
+        title="voicetone", version=__version__, lifespan=_lifespan, docs_url=None, redoc_url=None
+    )
     app.state.server = state
     for name in ROUTES:
         app.include_router(import_module(f"voicetone.server.{name}").router)

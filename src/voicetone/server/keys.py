@@ -118,12 +118,13 @@ class Keys:
         """Whether there are no keys, so that everybody who connects may do everything."""
         return not self._keys
 
-    def check(self, presented: str | None, scope: Scope) -> Key:
+    def check(self, presented: str | None, scope: Scope, counted: bool = True) -> Key:
         """The credential that a key belongs to, if it may do this now.
 
         Args:
             presented: the key, as it came.
             scope: what is to be done.
+            counted: whether that is one more call by its rate limit.
 
         Raises:
             RefusedError: no key or a wrong one, one without the scope, or one used too often.
@@ -139,9 +140,9 @@ class Keys:
                 found = name
         if found is None:
             raise RefusedError("unauthorised", _NO_KEY)
-        return self.granted(found, scope)
+        return self.granted(found, scope, counted)
 
-    def granted(self, name: str, scope: Scope) -> Key:
+    def granted(self, name: str, scope: Scope, counted: bool = True) -> Key:
         """The credential of this name, proven by other means (a signature, a ticket).
 
         Raises:
@@ -152,7 +153,7 @@ class Keys:
             raise RefusedError("unauthorised", _NO_KEY)
         if scope not in key.scopes:
             raise RefusedError("forbidden", f"this key lacks the scope {scope}: use another")
-        bucket = self._buckets.get(name) if scope in COUNTED else None
+        bucket = self._buckets.get(name) if counted and scope in COUNTED else None
         if bucket is not None and (wait := bucket.take()) > 0:
             raise RefusedError("rate_limited", "too many calls with this key: wait", wait)
         return key

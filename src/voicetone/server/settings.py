@@ -13,12 +13,14 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from voicetone.errors import DataError, UsageError
+from voicetone.server.alerts import AlertSettings
 from voicetone.server.audiohook import AudioHookSettings
 from voicetone.server.audiosocket import AudioSocketSettings
 from voicetone.server.chime_tasks import ChimeSettings
 from voicetone.server.hub import Limits
 from voicetone.server.jobs import FileSettings
 from voicetone.server.keys import KeySettings
+from voicetone.server.page_data import PageSettings
 from voicetone.server.store import StoreSettings
 from voicetone.server.targets import TargetSettings
 from voicetone.server.twilio import TwilioSettings
@@ -87,6 +89,8 @@ class Settings:
         chime: the cloud's own operations.
         store: where results are kept.
         targets: where events go besides.
+        alerts: what is alarming.
+        page: the web page.
     """
 
     host: str = "127.0.0.1"
@@ -113,6 +117,8 @@ class Settings:
     chime: ChimeSettings = field(default_factory=ChimeSettings)
     store: StoreSettings = field(default_factory=StoreSettings)
     targets: tuple[TargetSettings, ...] = ()
+    alerts: AlertSettings = field(default_factory=AlertSettings)
+    page: PageSettings = field(default_factory=PageSettings)
 
     @property
     def loopback(self) -> bool:

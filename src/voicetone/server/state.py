@@ -63,11 +63,16 @@ def state_of(connection: HTTPConnection) -> ServerState:
     return state
 
 
-async def require(connection: HTTPConnection, scope: Scope) -> Key:
+async def require(connection: HTTPConnection, scope: Scope, counted: bool = True) -> Key:
     """The credential of a request or WebSocket, which must have a scope.
 
     A key is looked for in the header `Authorization: Bearer …`; a browser's WebSocket may bring a
     ticket as a subprotocol instead.
+
+    Args:
+        connection: the request or WebSocket.
+        scope: what is to be done.
+        counted: whether that is one more call by the key's rate limit.
 
     Raises:
         RefusedError: see `Keys.check`.
@@ -75,8 +80,8 @@ async def require(connection: HTTPConnection, scope: Scope) -> Key:
     state = state_of(connection)
     ticket = in_protocols(connection.scope.get("subprotocols", []))
     if ticket is None or connection.scope["type"] != "websocket":
-        return state.keys.check(bearer(connection.headers.get("authorization")), scope)
-    return state.keys.granted(await _redeemed(state, ticket), scope)
+        return state.keys.check(bearer(connection.headers.get("authorization")), scope, counted)
+    return state.keys.granted(await _redeemed(state, ticket), scope, counted)
 
 
 async def _redeemed(state: ServerState, ticket: str) -> str:
