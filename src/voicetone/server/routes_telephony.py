@@ -174,8 +174,10 @@ class _AudioHook:
             if message is None:
                 await self._do(session.gone())
                 return
-            taken = session.binary if isinstance(message, bytes) else None
-            await self._do(taken(message) if taken else session.text(str(message)))
+            if isinstance(message, bytes):
+                await self._do(session.binary(message))
+            else:
+                await self._do(session.text(message))
             if session.state is State.CLOSING:
                 await self._runner.ended(REST_SECONDS)
                 await self._do(session.closed())
@@ -206,10 +208,9 @@ class _AudioHook:
                 await self._do(self._session.refuse(error))
 
     def _put(self, text: str) -> None:
-        try:
-            self._out.put_nowait(text)
-        except asyncio.QueueFull:
-            raise RefusedError("too_slow", "the reader does not keep up") from None
+        if self._out.full():
+            raise RefusedError("too_slow", "messages are not read: read them as they come")
+        self._out.put_nowait(text)
 
     def _told(self, event: CallEvent) -> None:
         """An event of some call; those of this one are sent back where the operator wants it."""

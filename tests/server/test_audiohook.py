@@ -1,0 +1,514 @@
+"""Genesys AudioHook: the state machine, its bookkeeping, signatures, and anything at all."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.server.phones import (
+    AudioHookClient,
+    assert_same,
+    bodies,
+    coded,
+    file_windows,
+    heard,
+    interleaved,
+    over,
+    signed,
+    voice,
+    windows,
+    with_hub,
+)
+
+from toy import make_toy_bundle
+from voicetone.pretrained import load
+from voicetone.pretrained.predictor import Predictor
+from voicetone.server.audiohook import NULL, AudioHookSession, AudioHookSettings, State
+from voicetone.server.audiohook_auth import Nonces, client_secret, verify
+from voicetone.server.events import CallEvent
+from voicetone.server.hub import Hub
+from voicetone.server.refusal import RefusedError
+from voicetone.server.telephony import Action, Alive, Audio, End, Lost, Open, Send, Update
+from voicetone.server.telephony_call import Runner
+
+AGREED = AudioHookSettings(consent=True)
+
+
+@pytest.fixture(scope="module")
+def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    return load(make_toy_bundle(tmp_path_factory.mktemp("bundle")))
+
+
+def sent(actions: list[Action]) -> list[dict[str, Any]]:
+    """Messages among actions."""
+    return [json.loads(a.text) for a in actions if isinstance(a, Send)]
+
+
+def open_session(
+    session: AudioHookSession | None = None, **parameters: Any
+) -> tuple[AudioHookSession, AudioHookClient]:
+    """One that is active."""
+    session, client = session or AudioHookSession(AGREED), AudioHookClient()
+    (begin,) = session.text(client.open(**parameters))
+    assert isinstance(begin, Open)
+    client.saw(sent(session.opened()))
+    return session, client
+
+
+class Replay:
+    """A session through a hub."""
+
+    def __init__(self, hub: Hub, settings: AudioHookSettings = AGREED) -> None:
+        self.session, self.client = AudioHookSession(settings), AudioHookClient()
+        self.runner = Runner(hub)
+        self.said: list[dict[str, Any]] = []
+
+    async def do(self, actions: list[Action]) -> None:
+        for action in actions:
+            if isinstance(action, Send):
+                message = json.loads(action.text)
+                self.client.saw([message])
+                self.said.append(message)
+            else:
+                await self.runner.do([action])
+            if isinstance(action, Open):
+                await self.do(self.session.opened())
+
+    async def text(self, kind: str, **parameters: Any) -> None:
+        await self.do(self.session.text(self.client.message(kind, parameters)))
+
+    async def audio(self, data: bytes, step: int = 1600) -> None:
+        for at in range(0, len(data), step):
+            self.client.position += len(data[at : at + step]) / 2 / 8000
+            await self.do(self.session.binary(data[at : at + step]))
+
+    async def opened(self, **parameters: Any) -> None:
+        await self.do(self.session.text(self.client.open(**parameters)))
+
+    async def over(self) -> list[CallEvent]:
+        return await over(self.runner.call)
+
+
+def test_a_session_gives_the_windows_of_the_same_file(predictor: Predictor) -> None:
+    external, internal = coded(voice(9.1)), coded(voice(9.1, 8))
+
+    async def work(hub: Hub) -> None:
+        replay = Replay(hub)
+        await replay.opened(customConfig={"queue": "billing", "site": "Graz"})
+        data = interleaved(external, internal)
+        await replay.audio(data[: 8000 * 2])
+        await replay.text("ping")
+        await replay.text("update", language="de-DE")
+        await replay.audio(data[8000 * 2 :])
+        await replay.text("close", reason="end")
+        events = await replay.over()
+        await replay.do(replay.session.closed())
+        assert [m["type"] for m in replay.said] == ["opened", "pong", "updated", "closed"]
+        assert [m["seq"] for m in replay.said] == [1, 2, 3, 4]
+        assert [m["clientseq"] for m in replay.said] == [1, 2, 3, 4]
+        want = file_windows(predictor, heard([external, internal]), ("customer", "agent"))
+        assert_same(windows(events), want)
+        created = events[0].body
+        assert created["external"] == "090eaa2f-72fa-480a-83e0-8667ff89c0ec"
+        assert (created["queue"], created["names"]) == ("billing", ["customer", "agent"])
+        assert bodies(events, "session.updated") == [(None, {"language": "de-DE"})]
+        assert events[-1].body["reason"] == "closed"
+        assert bodies(events, "gap") == []
+
+    with_hub(predictor, work)
+
+
+def test_discarded_paused_and_lost_audio_keeps_times_true(predictor: Predictor) -> None:
+    async def work(hub: Hub) -> None:
+        replay = Replay(hub)
+        await replay.opened()
+        data = interleaved(coded(voice(12.0)), coded(voice(12.0, 8)))
+        second = 16_000
+        await replay.audio(data[: 3 * second])
+        replay.client.position = 5.0
+        await replay.text("discarded", start="PT3.0S", discarded="PT2S")
+        await replay.audio(data[5 * second : 6 * second])
+        await replay.text("paused")
+        await replay.do(replay.session.binary(data[:320]))  # in a pause: left out
+        await replay.text("ping")
+        replay.client.position = 18.0
+        await replay.text("resumed", start="PT6.0S", discarded="PT12S")
+        await replay.audio(data[: 1 * second])
+        replay.client.position = 19.5  # half a second never came
+        await replay.text("ping")
+        await replay.text("close", reason="end")
+        events = await replay.over()
+        gaps = [body for _, body in bodies(events, "gap")]
+        assert gaps == [
+            {"start": 3.0, "end": 5.0, "reason": "discarded"},
+            {"start": 6.0, "end": 18.0, "reason": "paused"},
+            {"start": 19.0, "end": 19.5, "reason": "lost"},
+        ]
+        assert events[-1].body["duration"] == 19.5
+        assert [b["end"] for _, b in bodies(events, "window")][-1] == 19.5
+
+    with_hub(predictor, work)
+
+
+def test_a_long_pause_fills_no_memory(predictor: Predictor) -> None:
+    async def work(hub: Hub) -> None:
+        replay = Replay(hub)
+        await replay.opened()
+        await replay.audio(interleaved(coded(voice(1.0)), coded(voice(1.0))))
+        await replay.text("paused")
+        replay.client.position = 601.0
+        await replay.text("resumed", start="PT1S", discarded="PT600S")
+        assert replay.runner.call is not None
+        assert replay.runner.call.session.waiting <= 15.0
+        await replay.text("close", reason="end")
+        events = await replay.over()
+        assert bodies(events, "gap") == [(None, {"start": 1.0, "end": 601.0, "reason": "paused"})]
+        assert events[-1].body["duration"] == 601.0
+
+    with_hub(predictor, work)
+
+
+def test_a_probe_makes_no_call() -> None:
+    session, client = AudioHookSession(AudioHookSettings()), AudioHookClient()
+    (opened,) = sent(session.text(client.open(conversationId=NULL)))
+    assert opened["type"] == "opened"
+    assert session.probe
+    assert session.binary(b"\xff" * 320) == []
+    client.saw([opened])
+    client.position = 100.0
+    assert sent(session.text(client.message("ping", {})))[0]["type"] == "pong"
+    assert session.text(client.message("close", {"reason": "end"})) == [End("closed")]
+    assert sent(session.closed())[0]["type"] == "closed"
+
+
+@pytest.mark.parametrize(
+    ("offers", "chosen"),
+    [
+        ([("L16", ["external", "internal"]), ("PCMU", ["external", "internal"])], 1),
+        ([("PCMU", ["external"]), ("L16", ["external", "internal"])], 1),
+        ([("PCMU", ["internal"]), ("L16", ["external"])], 1),
+        ([("PCMU", ["internal", "external"]), ("PCMU", ["external"])], 0),
+        ([("OPUS", ["external"]), ("PCMU", ["external", "external"]), ("PCMU", [])], None),
+        ([], None),
+    ],
+)
+def test_the_best_media_is_chosen(offers: list[tuple[str, list[str]]], chosen: int | None) -> None:
+    media = [{"type": "audio", "format": f, "channels": c, "rate": 8000} for f, c in offers]
+    session, client = AudioHookSession(AGREED), AudioHookClient()
+    actions = session.text(client.open(media=media))
+    if chosen is None:
+        (left,) = sent(actions)
+        assert left["type"] == "disconnect"
+        assert left["parameters"]["info"].startswith("415 unsupported_media")
+        return
+    (begin,) = actions
+    assert isinstance(begin, Open)
+    assert sent(session.opened())[0]["parameters"]["media"] == [media[chosen]]
+    named = {"external": "customer", "internal": "agent"}
+    assert begin.start.names == tuple(named[c] for c in media[chosen]["channels"])
+
+
+def wrong(**changes: Any) -> str:
+    client = AudioHookClient()
+    return json.dumps({**json.loads(client.open()), **changes})
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ("", 400),
+        ("[]", 400),
+        ("{", 400),
+        ("x" * 70_000, 413),
+        (wrong(version="1"), 400),
+        (wrong(seq=2), 409),
+        (wrong(seq="one"), 400),
+        (wrong(serverseq=1), 409),
+        (wrong(id=7), 400),
+        (wrong(position="PT-1S"), 400),
+        (wrong(position="P1D"), 400),
+        (wrong(parameters=None), 400),
+        (wrong(type="ping"), 409),
+        (AudioHookClient().open(conversationId="7"), 400),
+        (AudioHookClient().open(participant=None), 400),
+        (AudioHookClient().open(media={}), 400),
+        (AudioHookClient().open(media=[{}] * 40), 400),
+        (AudioHookClient(session="0b2eb0ee-48cb-4bd1-8e6a-9b0bfd1f3d1a").open(), 409),
+    ],
+)
+def test_what_cannot_be_makes_the_server_disconnect(message: str, code: int) -> None:
+    session = AudioHookSession(AGREED, session=AudioHookClient().session)
+    *_, left, end = session.text(message)
+    assert isinstance(end, End)
+    assert isinstance(left, Send)
+    said = json.loads(left.text)
+    assert said["type"] == "disconnect"
+    assert said["parameters"]["reason"] == "error"
+    assert said["parameters"]["info"].startswith(str(code))
+    assert session.state is State.LEAVING
+    assert session.text(message) == session.binary(b"\0") == []
+
+
+def test_another_organization_than_in_the_header() -> None:
+    session = AudioHookSession(AGREED, organization="somebody else")
+    (left,) = sent(session.text(AudioHookClient().open()))
+    assert left["parameters"]["reason"] == "unauthorized"
+
+
+def test_the_wrong_order_of_messages() -> None:
+    early = AudioHookSession(AGREED)
+    assert sent(early.binary(b"\xff" * 320))[0]["type"] == "disconnect"
+    session, client = open_session()
+    assert session.binary(b"\xff" * 320) == [Audio(b"\xff" * 320)]
+    client.position = 0.02
+    assert session.text(client.message("something.new", {})) == []
+    assert session.text(client.message("update", {"language": ["x"]}))[0] == Update(
+        {"language": "['x']"}
+    )
+    again = session.text(client.open())
+    assert sent(again)[0]["parameters"]["info"].startswith("409")
+    assert session.text(client.message("close", {"reason": "disconnect"})) == [End("closed")]
+    assert sent(session.closed())[0]["type"] == "closed"
+    assert session.text("garbage") == session.binary(b"x") == session.gone() == []
+
+
+def test_a_missing_and_a_doubled_message() -> None:
+    for skip in (1, -1):
+        session, client = open_session()
+        client.seq += skip
+        (left,) = sent(session.text(client.message("ping", {})))
+        assert left["parameters"]["info"].startswith("409 conflict")
+
+
+@pytest.mark.parametrize("size", [1, 0, (1 << 20) + 2])
+def test_audio_that_cannot_be(size: int) -> None:
+    session, _ = open_session()
+    assert sent(session.binary(b"\xff" * size))[0]["type"] == "disconnect"
+
+
+def test_more_is_missing_than_can_be() -> None:
+    session, client = open_session()
+    far = {"start": "PT0S", "discarded": "PT999999999S"}
+    (left,) = sent(session.text(client.message("discarded", far)))
+    assert left["parameters"]["info"].startswith("400")
+    session, client = open_session()
+    client.position = 999_999.0
+    last = session.text(client.message("close", {"reason": "end"}))
+    assert last == [Lost(4 * 3600.0, "lost"), End("closed")]
+
+
+def test_the_server_ends_a_call_and_the_client_closes() -> None:
+    session, client = open_session()
+    left = session.leave("draining")
+    assert sent(left)[0]["parameters"] == {"reason": "completed", "info": "draining"}
+    client.saw(sent(left))
+    assert session.leave("again") == []
+    assert session.text(client.message("ping", {})) == []
+    assert session.text(client.message("close", {"reason": "disconnect"})) == [End("closed")]
+
+
+def test_a_busy_server_says_when_to_try_again() -> None:
+    session = AudioHookSession(AGREED)
+    session.text(AudioHookClient().open())
+    left = sent(session.refuse(RefusedError("too_many_calls", "all lines are busy", 10.0)))
+    assert left[0]["parameters"]["info"].startswith("429 too_many_calls")
+    assert "retryAfter PT10S" in left[0]["parameters"]["info"]
+
+
+def test_events_are_sent_back_if_the_operator_wants_them() -> None:
+    event = CallEvent("c", 3, 1.7e9, "tone", 1, {"end": 5.0})
+    session, client = open_session()
+    assert session.event(event) == []
+    wanting = AudioHookSettings(consent=True, events=("tone",))
+    session, client = open_session(AudioHookSession(wanting))
+    (said,) = sent(session.event(event))
+    assert said["type"] == "event"
+    (entity,) = said["parameters"]["entities"]
+    assert entity == {"type": "voicetone.tone", "data": event.to_dict()}
+    client.saw([said])
+    session.text(client.message("error", {"code": 429, "message": "slower"}))
+    assert session.event(event) == []
+
+
+def test_consent_staff_and_who_is_analysed(predictor: Predictor) -> None:
+    async def work(hub: Hub) -> None:
+        async def code(settings: AudioHookSettings, **parameters: Any) -> str | None:
+            replay = Replay(hub, settings)
+            try:
+                await replay.opened(**parameters)
+            except RefusedError as error:
+                return error.code
+            return None
+
+        inside = [{"type": "audio", "format": "PCMU", "channels": ["internal"], "rate": 8000}]
+        assert await code(AudioHookSettings()) == "consent_required"
+        assert await code(AudioHookSettings(), customConfig={"consent": True}) is None
+        assert await code(AGREED, media=inside) == "forbidden"
+        staff = AudioHookSettings(consent=True, analyse=("internal",))
+        assert await code(staff) == "forbidden"
+
+    with_hub(predictor, work)
+
+
+DEEP = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=10,
+)
+KINDS = ("open", "close", "discarded", "error", "paused", "ping", "resumed", "update", "x")
+DURATIONS = st.sampled_from(["PT0S", "PT1.5S", "PT999999999S", "PT", ""]) | DEEP
+PARAMETERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "start": DURATIONS,
+        "discarded": DURATIONS,
+        "media": DEEP,
+        "conversationId": DEEP,
+        "participant": DEEP,
+        "customConfig": DEEP,
+        "code": DEEP,
+        "language": DEEP,
+    },
+)
+MESSAGES = st.tuples(st.sampled_from(KINDS), PARAMETERS | DEEP, st.booleans(), DURATIONS)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(MESSAGES | st.text(max_size=30) | st.binary(max_size=30), max_size=8), st.booleans()
+)
+def test_anything_is_answered_and_never_raises(messages: list[Any], active: bool) -> None:
+    client = AudioHookClient()
+    session = AudioHookSession(AGREED)
+    if active:
+        session, client = open_session()
+    for message in messages:
+        if isinstance(message, bytes):
+            actions = session.binary(message)
+        elif isinstance(message, str):
+            actions = session.text(message)
+        else:
+            kind, parameters, right, position = message
+            made = json.loads(client.message(kind, parameters))
+            actions = session.text(json.dumps(made if right else {**made, "position": position}))
+        client.saw(sent(actions))
+        for action in actions:
+            assert isinstance(action, Open | Audio | Lost | Send | Update | Alive | End)
+            if isinstance(action, Lost):
+                assert 0 < action.seconds <= 4 * 3600
+            if isinstance(action, Open):
+                client.saw(sent(session.opened()))
+    assert session.gone() == [] or session.state is State.CLOSED
+
+
+# -- signatures ------------------------------------------------------------------------------------
+
+KEY = base64.b64encode(b"0123456789abcdef0123456789abcdef")
+NOW = 1_700_000_000.0
+TARGET = "/v1/audiohook"
+
+
+def checked(headers: dict[str, str], now: float = NOW, nonces: Nonces | None = None) -> None:
+    verify(headers, TARGET, client_secret(KEY), now, nonces or Nonces())
+
+
+def test_genesyss_own_example_of_a_signature() -> None:
+    # Published with Genesys's reference implementation, which is MIT-licensed.
+    key = "SGVsbG8sIEkgYW0gdGhlIEFQSSBrZXkh"
+    parts = (
+        '("@request-target" "@authority" "audiohook-organization-id" "audiohook-session-id" '
+        '"audiohook-correlation-id" "x-api-key")'
+    )
+    headers = {
+        "host": "audiohook.example.com",
+        "audiohook-organization-id": "d7934305-0972-4844-938e-9060eef73d05",
+        "audiohook-session-id": "30b0e395-84d3-4570-ac13-9a62d8f514c0",
+        "audiohook-correlation-id": "e160e428-53e2-487c-977d-96989bf5c99d",
+        "x-api-key": key,
+        "signature": "sig1=:NZBwyBHRRyRoeLqy1IzOa9VYBuI8TgMFt2GRDkDuJh4=:",
+        "signature-input": f'sig1={parts};keyid="{key}";nonce="VGhpc0lzQVVuaXF1ZU5vbmNl";'
+        'alg="hmac-sha256";created=1641013200;expires=3282026430',
+    }
+    secret = client_secret(b"TXlTdXBlclNlY3JldEtleVRlbGxOby0xITJAMyM0JDU=")
+    target = "/api/v1/voicebiometrics/ws"
+    verify(headers, target, secret, 1_641_013_205.0, Nonces())
+    for wrong in ({"host": "other.example"}, {"audiohook-session-id": "x"}):
+        with pytest.raises(RefusedError):
+            verify({**headers, **wrong}, target, secret, 1_641_013_205.0, Nonces())
+    with pytest.raises(RefusedError):
+        verify(headers, "/other", secret, 1_641_013_205.0, Nonces())
+
+
+def test_age_nonce_and_key() -> None:
+    headers = signed(KEY, TARGET, NOW)
+    nonces = Nonces()
+    checked(headers, nonces=nonces)
+    with pytest.raises(RefusedError, match="nonce"):
+        checked(headers, nonces=nonces)
+    checked(signed(KEY, TARGET, NOW, nonce="b" * 22), nonces=nonces)
+    checked(headers, NOW + 12)
+    checked(headers, NOW - 2)
+    for now in (NOW + 14, NOW - 4, NOW + 1e9):
+        with pytest.raises(RefusedError, match="too old"):
+            checked(headers, now)
+    with pytest.raises(RefusedError, match="is not right"):
+        verify(headers, TARGET, None, NOW, Nonces())
+    with pytest.raises(RefusedError, match="keyid"):
+        checked({**headers, "x-api-key": "other"})
+    with pytest.raises(RefusedError, match="nonce"):
+        checked(signed(KEY, TARGET, NOW, nonce="short"))
+    with pytest.raises(RefusedError, match="does not cover"):
+        checked(signed(KEY, TARGET, NOW, leave_out="@authority"))
+    other = base64.b64encode(b"another secret")
+    with pytest.raises(RefusedError, match="is not right"):
+        checked(signed(other, TARGET, NOW))
+    with pytest.raises(RefusedError, match="no base64"):
+        client_secret(b"not base64!")
+
+
+def test_a_signature_without_secret_is_not_one_with_an_empty_secret() -> None:
+    headers = signed(base64.b64encode(b""), TARGET, NOW)
+    zeros = hmac.new(b"\0" * 32, b"", hashlib.sha256).digest()
+    assert zeros == hmac.new(b"", b"", hashlib.sha256).digest()  # why `None` is checked besides
+    with pytest.raises(RefusedError):
+        verify(headers, TARGET, None, NOW, Nonces())
+    with pytest.raises(RefusedError):
+        verify(headers, TARGET, b"", NOW, Nonces())
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.text(max_size=60)
+    | st.from_regex(r'\Asig1=\(("@?[a-z-]{1,9}" ?){0,4}\)(;[a-z]+="?\w*"?)*\Z'),
+    st.text(max_size=40) | st.from_regex(r"\Asig1=:[A-Za-z0-9+/=]{0,44}:\Z"),
+)
+def test_any_signature_is_refused(given_input: str, given_signature: str) -> None:
+    headers = signed(KEY, TARGET, NOW)
+    headers |= {"signature-input": given_input, "signature": given_signature}
+    with pytest.raises(RefusedError):
+        checked(headers)
+
+
+def test_a_long_header_is_refused_at_once() -> None:
+    headers = signed(KEY, TARGET, NOW)
+    for name in ("signature-input", "signature"):
+        for text in ('sig1=("' + '" "' * 1300 + '")', "sig1=" + "(" * 4000, "s" * 10**6):
+            with pytest.raises(RefusedError):
+                checked({**headers, name: text})
+
+
+def test_nonces_are_bounded_and_forgotten() -> None:
+    nonces = Nonces()
+    for index in range(20_000):
+        nonces.use("k", str(index), NOW + 10, NOW)
+    with pytest.raises(RefusedError) as full:
+        nonces.use("k", "more", NOW + 10, NOW)
+    assert full.value.code == "rate_limited"
+    nonces.use("k", "more", NOW + 30, NOW + 20)
+    nonces.use("k", "1", NOW + 30, NOW + 20)
