@@ -189,6 +189,8 @@ class AudioSocketStream:
         out: list[Action | Claim] = []
         while not self.over and len(self._bytes) >= 3:
             kind, length = self._bytes[0], int.from_bytes(self._bytes[1:3], "big")
+            if self._id is None and (kind, length) != (ID, 16):
+                raise RefusedError("bad_request", "a connection that does not begin with a UUID")
             if length > MOST_FRAME:
                 raise RefusedError(
                     "message_too_large", f"a frame of {length} bytes: send at most {MOST_FRAME}"
@@ -211,8 +213,6 @@ class AudioSocketStream:
 
     def _frame(self, kind: int, payload: bytes) -> list[Action | Claim]:
         if self._id is None:
-            if kind != ID or len(payload) != 16:
-                raise RefusedError("bad_request", "a connection that does not begin with a UUID")
             self._id = UUID(bytes=payload)
             return [Claim(self._id)]
         if kind in RATES:
