@@ -83,7 +83,7 @@ class Spill:
         mine = {path for path, _, _ in self._files}
         found = []
         try:
-            paths = sorted(self._folder.glob("*.jsonl"), key=lambda path: path.stat().st_mtime_ns)
+            paths = sorted(self._folder.glob("*.jsonl"), key=_age)
         except OSError:  # one that its owner removed just now: next time
             return
         for path in paths:
@@ -138,6 +138,10 @@ class Spill:
         for _, descriptor, _ in self._files:
             os.close(descriptor)
         self._files = []
+
+
+def _age(path: Path) -> tuple[int, str]:
+    return path.stat().st_mtime_ns, path.name  # names of one process count up
 
 
 def _line(item: Item) -> bytes:
