@@ -180,7 +180,7 @@ class AsyncStream:
             ServerError, ConnectionLostError: the call has ended.
             UsageError: bytes or an array that don't fit, or a stream that was closed.
         """
-        if self._closing:
+        if self._closing and self._failure is None:
             raise UsageError("the stream is closed: open another for more audio")
         view = self._start.encoded(sound)
         while len(view):
