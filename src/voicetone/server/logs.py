@@ -76,7 +76,13 @@ class Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """One record."""
+        if record.getMessage() == _REFUSED_HANDSHAKE:
+            return
         if record.exc_info and record.exc_info[1] is not None:
             self._log.defect(record.name, record.exc_info[1])
         else:
             self._log.say("log", logger=record.name, message=record.getMessage())
+
+
+_REFUSED_HANDSHAKE = "ASGI callable returned without completing handshake."
+"""uvicorn 0.54 says so of a WebSocket that was answered with a status, which is no error."""

@@ -1,0 +1,291 @@
+"""The server as it is run: a supervisor and two workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import ssl
+import stat
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.server.serving import (
+    RATE,
+    START,
+    Client,
+    Command,
+    opened,
+    quiet_settings,
+    speech,
+    windows_of,
+    windows_of_file,
+)
+from tests.toy import make_toy_bundle
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from voicetone.errors import DataError, UsageError
+from voicetone.pretrained import load
+from voicetone.server.keys import KeySettings
+from voicetone.server.workers import check, run_folder
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_toy_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.fixture(scope="module")
+def two(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
+    store = tmp_path_factory.mktemp("store") / "calls.db"
+    command = Command(
+        toy, "--port", "0", "--workers", "2", f"store.url=sqlite:///{store}", "drain_seconds=1"
+    )
+    yield command
+    assert command.end() == 0
+
+
+def get(port: int, path: str, **headers: str) -> Any:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers)
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.loads(answer.read())
+
+
+def worker_of(port: int, call: str) -> int:
+    """As the list of calls says, whichever worker is asked."""
+    return next(c["worker"] for c in get(port, "/v1/calls")["calls"] if c["id"] == call)
+
+
+def spread(port: int, count: int = 24) -> list[Client]:
+    """Calls on both workers: so many at once that one does not get them all."""
+    clients = [Client(port, START) for _ in range(count)]
+    owners = {worker_of(port, client.first["call"]) for client in clients}
+    while len(owners) < 2:
+        clients.append(Client(port, START))
+        owners.add(worker_of(port, clients[-1].first["call"]))
+        assert len(clients) < 150
+    return clients
+
+
+def test_says_where_it_serves_and_answers_there(two: Command) -> None:
+    assert two.said == (
+        f"voicetone serves on http://127.0.0.1:{two.port} "
+        "(2 workers, without keys: this machine only)\n"
+    )
+    assert get(two.port, "/healthz") == {"status": "ok"}
+    assert get(two.port, "/readyz") == {
+        "ready": True,
+        "model": True,
+        "draining": False,
+        "store": True,
+    }
+
+
+def test_a_resume_finds_the_worker_that_has_the_call(two: Command, toy: Path) -> None:
+    """Whichever worker each connection reaches, no window is lost or doubled."""
+    data = speech(15.0)
+    expected = windows_of_file(load(toy), data)
+    before = spread(two.port)
+    calls: dict[int, Client] = {}
+    for client in before:
+        calls.setdefault(worker_of(two.port, client.first["call"]), client)
+    for client in before:
+        if client not in calls.values():
+            client.send({"type": "session.close"})
+            client.socket.close()
+    ways = set()
+    for owner, client in calls.items():
+        call, token, events = client.first["call"], client.first["token"], client.events
+        for round_ in range(6):
+            done = 2 * client.first.get("received_samples", 0)
+            client.audio(data[done : 30_000 * (round_ + 1)], 800)
+            client.cut()
+            last = max((e["seq"] for e in events if "seq" in e), default=0)
+            client = Client(two.port, {"type": "session.resume", "token": token, "last_seq": last})
+            assert (client.first["type"], client.first["call"]) == ("session.resumed", call)
+            token = client.first["token"]
+            events += [e for e in client.events if "seq" in e]
+            client.events = events
+            ways.add(owner)
+        client.audio(data[2 * client.first["received_samples"] :])
+        assert client.finish()["duration"] == 15.0
+        with pytest.raises(ConnectionClosed):
+            client.get()
+        assert client.socket.close_code == 1000
+        assert windows_of(events) == expected
+        numbers = [e["seq"] for e in events if "seq" in e]
+        assert numbers == list(range(1, len(numbers) + 1))
+    assert ways == {0, 1}
+
+
+def test_a_worker_that_is_killed_costs_a_gap_that_is_told(two: Command, toy: Path) -> None:
+    data = speech(20.0)
+    client = Client(two.port, START)
+    call, token = client.first["call"], client.first["token"]
+    owner = worker_of(two.port, call)
+    client.audio(data[: 2 * 11 * RATE])
+    while not [w for w in windows_of(client.events) if w[1] == 10.0]:
+        client.get()
+    time.sleep(0.6)  # the store writes every 0.2 s
+    pid = pid_of(two, owner)
+    os.kill(pid, signal.SIGKILL)
+    assert two.wait_for("worker.died")["number"] == owner
+    with pytest.raises(ConnectionClosed):
+        client.until("x")
+    last = max(e["seq"] for e in client.events)
+    resume = {"type": "session.resume", "token": token, "last_seq": last, "position": 12.0}
+    back = Client(two.port, resume)
+    assert (back.first["type"], back.first["call"]) == ("session.resumed", call)
+    assert back.first["received_samples"] == 12 * RATE
+    gap = back.until("gap")
+    assert {k: gap[k] for k in ("start", "end", "reason")} == {
+        "start": 10.0,
+        "end": 12.0,
+        "reason": "worker_died",
+    }
+    back.audio(data[2 * 12 * RATE :])
+    closed = back.finish()
+    assert closed["duration"] == 20.0
+    events = client.events + back.events
+    numbers = [e["seq"] for e in events if "seq" in e]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert [w[:2] for w in windows_of(events)] == [
+        (0.0, 5.0),
+        (2.5, 7.5),
+        (5.0, 10.0),
+        (12.0, 17.0),
+        (14.5, 19.5),
+    ][: len(windows_of(events))] + ([] if len(windows_of(events)) == 5 else [(15.0, 20.0)])
+    two.wait_for("worker.ready")
+    again = Client(two.port, resume)
+    assert again.first["type"] in ("session.resumed", "error")
+    if again.first["type"] == "error":
+        assert again.first["code"] == "not_found"
+    kept = get(two.port, f"/v1/calls/{call}/events?limit=5000")["events"]
+    for _ in range(30):
+        if len(kept) >= len(numbers):
+            break
+        time.sleep(0.1)
+        kept = get(two.port, f"/v1/calls/{call}/events?limit=5000")["events"]
+    assert [e["seq"] for e in kept] == numbers
+
+
+def pid_of(command: Command, worker: int) -> int:
+    """By what the workers said when they were ready."""
+    while not command.lines.empty():
+        command.seen.append(command.lines.get())
+    ready = [e for e in command.seen if e["event"] == "worker.ready" and e["worker"] == worker]
+    return int(ready[-1]["pid"])
+
+
+def test_figures_of_all_workers_from_any(two: Command) -> None:
+    with urllib.request.urlopen(f"http://127.0.0.1:{two.port}/metrics", timeout=10) as answer:
+        page = answer.read().decode()
+    for worker in (0, 1):
+        assert f'voicetone_calls{{worker="{worker}"}}' in page
+    heads = [line for line in page.splitlines() if line.startswith("# TYPE")]
+    assert len(heads) == len(set(heads))
+
+
+def test_the_private_folder_is_private(tmp_path: Path) -> None:
+    with run_folder(quiet_settings()) as folder:
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert not folder.exists()
+    tmp_path.chmod(0o755)
+    with (
+        pytest.raises(UsageError, match="others may enter it"),
+        run_folder(quiet_settings(run_folder=tmp_path)),
+    ):
+        pass
+
+
+def test_what_is_wrong_is_said_before_anything_starts(toy: Path, tmp_path: Path) -> None:
+    settings = quiet_settings(model=str(toy))
+    check(settings)
+    with pytest.raises(UsageError, match="there are no keys"):
+        check(replace(settings, host="0.0.0.0"))
+    key = KeySettings(name="a", scopes=("read",), secret_env="NOT_SET_ANYWHERE")
+    with pytest.raises(DataError, match="NOT_SET_ANYWHERE is not set"):
+        check(replace(settings, host="0.0.0.0", keys=(key,)))
+    (tmp_path / "a.pem").write_text("no")
+    with pytest.raises(UsageError, match="no certificate"):
+        tls = replace(settings.tls, certificate=tmp_path / "a.pem", key=tmp_path / "a.pem")
+        check(replace(settings, tls=tls))
+
+
+def test_a_port_that_is_taken_is_one_line(toy: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        command = Command(toy, "--port", str(port), "store.url=''")
+        assert command.process.wait(20) == 2
+        assert "can't listen there" in command.lines.get(timeout=5)["event"]
+
+
+def test_calls_end_well_when_the_server_goes_down(toy: Path, tmp_path: Path) -> None:
+    """SIGTERM: no new call, those in progress have their time, exit code 0."""
+    command = Command(toy, "--port", "0", "store.url=''", "drain_seconds=3")
+    ends, stays = Client(command.port, START), Client(command.port, START)
+    for client in (ends, stays):
+        client.audio(speech(3.0))
+    command.process.send_signal(signal.SIGTERM)
+    command.wait_for("worker.draining")
+    time.sleep(0.1)
+    with pytest.raises(InvalidStatus) as refused:
+        opened(command.port)
+    assert refused.value.response.status_code == 503
+    assert "retry-after" in refused.value.response.headers
+    assert ends.finish()["reason"] == "client"
+    closed = stays.until("session.closed")
+    assert (closed["reason"], closed["duration"]) == ("draining", 3.0)
+    with pytest.raises(ConnectionClosed):
+        stays.get()
+    assert stays.socket.close_code == 1013
+    assert command.process.wait(20) == 0
+
+
+def test_workers_do_not_outlive_a_supervisor_that_is_killed(toy: Path) -> None:
+    command = Command(toy, "--port", "0", "store.url=''", "drain_seconds=0")
+    ready = command.wait_for("worker.ready")
+    command.process.kill()
+    command.process.wait(10)
+    for _ in range(100):
+        if not Path(f"/proc/{ready['pid']}").exists():
+            return
+        time.sleep(0.1)
+    raise AssertionError("the worker is still there")
+
+
+def test_tls(toy: Path, tmp_path: Path) -> None:
+    pem = certificate(tmp_path)
+    command = Command(
+        toy,
+        *("--port", "0", "--tls-certificate", str(pem), "--tls-key", str(pem), "store.url=''"),
+    )
+    assert command.said.startswith("voicetone serves on https://127.0.0.1:")
+    trusted = ssl.create_default_context(cafile=str(pem))
+    url = f"https://127.0.0.1:{command.port}/healthz"
+    with urllib.request.urlopen(url, timeout=10, context=trusted) as answer:
+        assert json.loads(answer.read()) == {"status": "ok"}
+    assert command.end() == 0
+
+
+def certificate(folder: Path) -> Path:
+    """One that signs itself, for 127.0.0.1; with its key."""
+    pem, key = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+        + ["-nodes", "-keyout", str(key), "-out", str(pem), "-days", "1", "-subj", "/CN=test"]
+        + ["-addext", "subjectAltName=IP:127.0.0.1"],
+        check=True,
+        capture_output=True,
+    )
+    both = folder / "both.pem"
+    both.write_text(pem.read_text() + key.read_text())
+    return both
