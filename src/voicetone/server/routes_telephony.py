@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.websockets import WebSocketState
 
+from voicetone.server.answers import denied
 from voicetone.server.audiohook import AudioHookSession, State
 from voicetone.server.audiohook_auth import Nonces, client_secret, verify
 from voicetone.server.audiosocket import Registration
@@ -64,8 +65,9 @@ async def twilio(websocket: WebSocket) -> None:
     state = state_of(websocket)
     try:
         key = await _twilio_key(state, websocket)
+        _require_awake(state)
     except RefusedError as error:
-        await _deny(websocket, error)
+        await _deny(state, websocket, error)
         return
     await websocket.accept()
     stream = TwilioStream(state.settings.twilio, key.consent, key.queue, key.name)
@@ -125,8 +127,9 @@ async def audiohook(websocket: WebSocket) -> None:
     state = state_of(websocket)
     try:
         key = _audiohook_key(state, websocket)
+        _require_awake(state)
     except RefusedError as error:
-        await _deny(websocket, error)
+        await _deny(state, websocket, error)
         return
     await websocket.accept()
     session = AudioHookSession(
@@ -356,18 +359,16 @@ async def _close_after(call: LiveCall, websocket: WebSocket) -> None:
 
 async def _close(websocket: WebSocket, code: int, reason: str) -> None:
     if websocket.application_state is WebSocketState.CONNECTED:
-        with suppress(RuntimeError, OSError):
+        with suppress(RuntimeError, OSError, WebSocketDisconnect):
             await websocket.close(code, reason)
 
 
-async def _deny(websocket: WebSocket, error: RefusedError) -> None:
+async def _deny(state: ServerState, websocket: WebSocket, error: RefusedError) -> None:
     """Turn a handshake down."""
-    state_of(websocket).log.say("telephony.refused", code=error.code, path=websocket.url.path)
-    headers = {}
-    if error.retry_after is not None:
-        headers["Retry-After"] = str(max(1, round(error.retry_after)))
-    if "websocket.http.response" in websocket.scope.get("extensions", {}):
-        said = JSONResponse(error.to_dict(), error.status, headers)
-        await websocket.send_denial_response(said)
-    else:
-        await websocket.close(1008, error.code)
+    state.log.say("telephony.refused", code=error.code, path=websocket.url.path)
+    await denied(websocket.scope, websocket.receive, websocket.send, error)
+
+
+def _require_awake(state: ServerState) -> None:
+    if state.hub.draining:
+        raise RefusedError("draining", "the server is going down: try again shortly", 5.0)
