@@ -10,6 +10,7 @@ from __future__ import annotations
 import array
 import json
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -223,6 +224,7 @@ def _check_length(seconds: float, wanted: Wanted) -> None:
 
 def main(arguments: Sequence[str]) -> None:
     """A process: number of its socket, then the model's name or path, if any."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's to handle
     with suppress(OSError):
         os.nice(NICE)
     # Whatever a library prints must not come between the lines.
@@ -235,7 +237,7 @@ def main(arguments: Sequence[str]) -> None:
             data = data[out.write(data) :]
 
     requests = socket.socket(fileno=int(arguments[0]))
-    with suppress(BrokenPipeError, ConnectionError, KeyboardInterrupt), requests, out:
+    with suppress(ConnectionError), requests, out:
         serve(requests, arguments[1] if len(arguments) > 1 else None, say)
 
 

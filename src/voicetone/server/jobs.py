@@ -183,8 +183,10 @@ class Process:
                 limit=MOST_RESULT,
                 env=_environment(os.environ),
             )
-        except OSError as error:
+        except BaseException as error:
             ours.close()
+            if not isinstance(error, OSError):
+                raise
             raise RefusedError(
                 "overloaded", "no process for the analysis: try again", 10.0
             ) from error
