@@ -97,8 +97,7 @@ def recipe_of(name: str) -> Any:
 
     data = read_recipe(RECIPE, [])
     SYSTEMS[name](data)
-    final = name == "hybrid"
-    return dataclass_from(VoiceRecipe, {**data, "out": str(RUNS / name), "final": final}, RECIPE)
+    return dataclass_from(VoiceRecipe, {**data, "out": str(RUNS / name), "final": False}, RECIPE)
 
 
 def train(name: str) -> None:
