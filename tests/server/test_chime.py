@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import json
 import threading
+import tomllib
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,6 +20,7 @@ import pytest
 import uvicorn
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from pydantic import TypeAdapter
 
 from toy import make_toy_bundle
 from voicetone.audio.telephony import s16le_encode
@@ -504,6 +506,26 @@ def test_a_call_of_another_worker(
         client.stop_voice_tone_analysis_task(VoiceConnectorId=CONNECTOR, VoiceToneAnalysisTaskId=id)
         assert status(client, id)["VoiceToneAnalysisTaskStatus"] == "STOPPED"
         served.end(call)
+
+
+def test_the_pages_example(
+    served: Served, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (root / "docs" / "chime.md").read_text("utf-8")
+    example = page.partition("```python\n")[2].partition("```")[0]
+    example = example.replace("http://127.0.0.1:8765", served.url())
+    call = served.call("CA0123456789abcdef")
+    exec(example.replace("the secret of the desk", SECRET), {})
+    assert capsys.readouterr().out == "IN_QUEUE\n"
+    assert tasks_of(served.state).running == 0
+    told = served.events[0][1]
+    shown = json.loads(page.partition("```json\n")[2].partition("```")[0])
+    assert list(shown) == list(told)
+    assert set(shown["detail"]) - {"voiceToneAnalysisDetails"} == set(told["detail"])
+    words = tomllib.loads(page.partition("```toml\n")[2].partition("```")[0])
+    monkeypatch.setenv("DESK_SECRET", "x")
+    assert TypeAdapter(Settings).validate_python(words).chime.account == "123456789012"
+    served.end(call)
 
 
 # -- without a server ------------------------------------------------------------------------------

@@ -7,18 +7,26 @@ import hashlib
 import io
 import json
 import os
+import shutil
+import subprocess
 import tempfile
+import threading
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import HealthCheck, given, settings
+import uvicorn
+from hypothesis import HealthCheck, given
+from hypothesis import settings as trials
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 from starlette.testclient import TestClient
 
 from toy import make_toy_bundle
@@ -425,7 +433,66 @@ def test_the_interface_describes_itself(client: TestClient) -> None:
     assert not any(path.startswith("/internal") for path in paths)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@contextmanager
+def listening(state: ServerState) -> Iterator[str]:
+    """The application on a loopback port, in a thread; its address."""
+    server = uvicorn.Server(uvicorn.Config(make_app(state), port=0, log_config=None))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_the_pages_examples(
+    bundle: Path,
+    predictor: Predictor,
+    root: Path,
+    example_call: Path,
+    tmp_path: Path,
+    needs_program: Callable[[str], Path],
+) -> None:
+    needs_program("curl")
+    page = (root / "docs" / "server-files.md").read_text("utf-8")
+    blocks = [part.partition("```")[0] for part in page.split("```bash\n")[1:]]
+    assert len(blocks) == 2
+    shutil.copy(example_call, tmp_path)
+    words = tomllib.loads(page.partition("```toml\n")[2].partition("```")[0])
+    settings = TypeAdapter(Settings).validate_python(
+        {**words, "store": {"url": ""}, "model": str(bundle)}
+    )
+    assert settings.files == FileSettings()  # the page shows what holds by default
+    settings = replace(settings, keys=(entry("desk"),))
+    said = []
+    with listening(make_state(settings, predictor)) as address:
+        for block in blocks:
+            done = subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", block.replace("127.0.0.1:8765", address)],
+                cwd=tmp_path,
+                env={**os.environ, "KEY": "key of desk"},
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+            said.append(done.stdout)
+    found, at = [], 0
+    while at < len(said[0]):
+        one, at = json.JSONDecoder().raw_decode(said[0], at)
+        found.append(one)
+    form, raw, text = found
+    assert form == raw
+    assert [channel["name"] for channel in form["audio"]["channels"]] == ["customer"]
+    shown = json.loads(page.partition("```json\n")[2].partition("```")[0])
+    assert set(text["text"]) == set(shown)
+    assert text["text"]["label"] == "positive"
+    assert json.loads(said[1])["state"] in ("queued", "running", "done")
+
+
+@trials(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_no_upload_makes_it_stumble(small: TestClient, data: st.DataObject) -> None:
     good = recording(0.3, kind=data.draw(st.sampled_from(["WAV", "FLAC", "OGG", "MP3"])))
@@ -435,7 +502,7 @@ def test_no_upload_makes_it_stumble(small: TestClient, data: st.DataObject) -> N
     assert answer.status_code in (200, 400, 413, 415), answer.text
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@trials(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(body=st.binary(max_size=300), kind=st.sampled_from(["multipart/form-data; boundary=b",
        "multipart/form-data", "application/json", "audio/wav", "x"]))  # fmt: skip
 def test_no_body_makes_it_stumble(small: TestClient, body: bytes, kind: str) -> None:
