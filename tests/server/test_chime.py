@@ -20,6 +20,8 @@ import pytest
 import uvicorn
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from toy import make_toy_bundle
@@ -28,9 +30,9 @@ from voicetone.pretrained import load
 from voicetone.pretrained.predictor import Predictor
 from voicetone.server.app import internal, make_app, make_state
 from voicetone.server.call import CallStart, LiveCall
-from voicetone.server.chime import tasks_of
+from voicetone.server.chime import Command, start_of, tasks_of
 from voicetone.server.chime_events import LegTone
-from voicetone.server.chime_tasks import ChimeSettings, is_caller
+from voicetone.server.chime_tasks import ChimeError, ChimeSettings, Kind, is_caller
 from voicetone.server.keys import KeySettings
 from voicetone.server.peers import Peers, socket_of
 from voicetone.server.settings import Settings
@@ -601,3 +603,34 @@ def test_settings_that_cannot_be() -> None:
     for words in ({"account": "12"}, {"region": "US EAST"}, {"keep": 0}, {"taks": 3}):
         with pytest.raises(ValueError, match=next(iter(words))):
             ChimeSettings(**words)  # type: ignore[arg-type]
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=6,
+)
+FIELDS = ("TransactionId", "LanguageCode", "ClientRequestToken", "StreamArn", "ChannelId")
+STREAM = "KinesisVideoStreamSourceTaskConfiguration"
+
+
+@given(
+    kind=st.sampled_from(["voice", "pipeline"]),
+    body=st.dictionaries(st.sampled_from([*FIELDS, STREAM]), values | st.just("en-US")),
+    stream=st.none() | st.dictionaries(st.sampled_from(FIELDS), values | st.just(ARN)),
+)
+def test_no_body_of_a_start_makes_it_stumble(
+    kind: Kind, body: dict[str, Any], stream: dict[str, Any] | None
+) -> None:
+    body = body if stream is None else {**body, STREAM: stream}
+    command = Command(kind=kind, operation="start", place="x", credential="desk", body=body)
+    try:
+        start = start_of(command)
+    except ChimeError as error:
+        said = error
+    else:
+        assert start.names
+        assert start.channel in (None, 1, 2)
+        return
+    assert said.fault == "BadRequest"
+    assert "\n" not in str(said)

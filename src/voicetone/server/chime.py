@@ -193,7 +193,7 @@ def done(state: ServerState, command: Command) -> dict[str, Any] | None:
     """
     tasks = tasks_of(state)
     if command.operation == "start":
-        task = tasks.start(_start(command))
+        task = tasks.start(start_of(command))
         return {"VoiceToneAnalysisTask": task.to_dict()}
     if command.operation == "get":
         found = tasks.get(command.kind, command.place, command.task)
@@ -262,7 +262,7 @@ def _where(state: ServerState, command: Command) -> tuple[int, ...]:
     return tuple(worker for worker in others if worker == owner)
 
 
-def _start(command: Command) -> Start:
+def start_of(command: Command) -> Start:
     """What a start's body asks for.
 
     Raises:
