@@ -8,6 +8,7 @@ import json
 import socket
 import threading
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -369,3 +370,12 @@ def test_audiosocket_is_for_named_addresses_and_not_forever(
                 assert second.recv(1) == b""  # one seat only
                 assert time.monotonic() - began < 0.2
             assert asterisk.recv(1) == b""
+
+
+def test_the_settings_of_the_page_can_be() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "telephony.md").read_text("utf-8")
+    blocks = [block.split("```")[0] for block in page.split("```toml\n")[1:]]
+    read = [TypeAdapter(Settings).validate_python(tomllib.loads(block)) for block in blocks]
+    assert read[0].twilio.public_url == "wss://tone.example/v1/twilio"
+    assert read[1].keys[0].secret_env == "GENESYS_SECRET"
+    assert read[2].audiosocket.allows("10.1.0.7")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from voicetone.server.call import SAMPLE_BYTES, LiveCall
@@ -77,10 +78,8 @@ class Runner:
     async def ended(self, seconds: float) -> None:
         """Wait until the call has been analysed to its end, but no longer than this."""
         if self.call is not None:
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(self.call.ended(), seconds)
-            except TimeoutError:
-                self.call.abort("overloaded", "the call's last seconds took too long to analyse")
 
     async def _one(self, call: LiveCall, action: ToDo) -> None:
         match action:
