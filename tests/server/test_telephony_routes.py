@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from pydantic import TypeAdapter
 from tests.server.phones import (
     AudioHookClient,
     as_text,
@@ -38,12 +39,13 @@ from websockets.sync.client import ClientConnection, connect
 from toy import make_toy_bundle
 from voicetone.pretrained import load
 from voicetone.pretrained.predictor import Predictor
-from voicetone.server.app import make_app, make_state
+from voicetone.server.app import internal, make_app, make_state
 from voicetone.server.audiohook import AudioHookSettings
 from voicetone.server.audiosocket import AudioSocketSettings
 from voicetone.server.events import CallEvent
 from voicetone.server.hub import Limits
 from voicetone.server.keys import KeySettings
+from voicetone.server.peers import Peers
 from voicetone.server.settings import Settings
 from voicetone.server.store import StoreSettings
 from voicetone.server.twilio import TwilioSettings, sign
@@ -60,13 +62,18 @@ def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
 class Served:
     """A server on a loopback port, in a thread of its own."""
 
-    def __init__(self, predictor: Predictor, settings: Settings) -> None:
-        self.state = make_state(settings, predictor)
+    def __init__(
+        self, predictor: Predictor, settings: Settings, peers: Peers | None = None
+    ) -> None:
+        self.state = make_state(settings, predictor, peers=peers)
+        private = None if peers is None or peers.worker else str(peers.path(0))
+        app = make_app(self.state)
         self.events: list[CallEvent] = []
         self._server = uvicorn.Server(
             uvicorn.Config(
-                make_app(self.state),
+                app if private is None else internal(app),
                 port=0,
+                uds=private,
                 ws="websockets-sansio",
                 ws_per_message_deflate=False,
                 log_level="error",
@@ -89,7 +96,7 @@ class Served:
             assert time.monotonic() < until
             assert self._thread.is_alive()
             time.sleep(0.01)
-        (self.port,) = (s.getsockname()[1] for s in self._server.servers[0].sockets[:1])
+        self.port = self._server.servers[0].sockets[0].getsockname()[1]
 
     def stop(self) -> None:
         self._server.should_exit = True
@@ -121,9 +128,11 @@ class Served:
 
 
 @contextmanager
-def served(predictor: Predictor, tmp_path: Path, **settings: Any) -> Iterator[Served]:
+def served(
+    predictor: Predictor, tmp_path: Path, peers: Peers | None = None, **settings: Any
+) -> Iterator[Served]:
     store = StoreSettings(url=f"sqlite:///{tmp_path}/store.db")
-    server = Served(predictor, Settings(**{"store": store, **settings}))
+    server = Served(predictor, Settings(**{"store": store, **settings}), peers)
     server.start()
     try:
         yield server
@@ -338,6 +347,25 @@ def test_audiosocket(predictor: Predictor, tmp_path: Path) -> None:
             asterisk.sendall(b"\1\0\x10" + bytes.fromhex(said["uuid"].replace("-", "")))
             asterisk.sendall(data[19:500])
         assert server.over(2)[-1].body["reason"] == "gone"
+
+
+def test_a_call_registered_with_another_worker(predictor: Predictor, tmp_path: Path) -> None:
+    audiosocket = {"audiosocket": AudioSocketSettings(port=0, consent=True)}
+    peers = [Peers(worker, 2, tmp_path) for worker in (0, 1)]
+    with (
+        served(predictor, tmp_path, peers[0], **audiosocket) as first,
+        served(predictor, tmp_path, peers[1], **audiosocket) as second,
+    ):
+        assert "audiosocket.server" not in second.state.extras
+        status, said = post(second, {"metadata": {"site": "Graz"}})
+        assert status == 201
+        assert post(second, {"uuid": said["uuid"]})[0] == 409
+        place = first.state.extras["audiosocket.server"].sockets[0].getsockname()[:2]
+        with socket.create_connection(place, 10) as asterisk:
+            asterisk.sendall(b"\1\0\x10" + bytes.fromhex(said["uuid"].replace("-", "")))
+            asterisk.sendall(b"\x10\x01\x40" + b"\0" * 320)
+        created = first.over()[0].body
+        assert (created["external"], created["metadata"]) == (said["uuid"], {"site": "Graz"})
 
 
 def post(server: Served, body: dict[str, Any], key: str = "secret") -> tuple[int, dict[str, Any]]:
