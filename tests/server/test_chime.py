@@ -2,162 +2,40 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 import json
-import threading
 import tomllib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import boto3
 import botocore.auth
-import numpy as np
 import pytest
-import uvicorn
-from botocore.config import Config
 from botocore.exceptions import ClientError
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from server.served import Served
 from toy import make_toy_bundle
-from voicetone.audio.telephony import s16le_encode
 from voicetone.pretrained import load
 from voicetone.pretrained.predictor import Predictor
-from voicetone.server.app import internal, make_app, make_state
-from voicetone.server.call import CallStart, LiveCall
-from voicetone.server.chime import Command, start_of, tasks_of
-from voicetone.server.chime_events import LegTone
-from voicetone.server.chime_tasks import ChimeError, ChimeSettings, Kind, is_caller
+from voicetone.server.app import make_state
+from voicetone.server.chime import tasks_of
+from voicetone.server.chime_tasks import ChimeSettings
 from voicetone.server.keys import KeySettings
-from voicetone.server.peers import Peers, socket_of
+from voicetone.server.peers import Peers
 from voicetone.server.settings import Settings
-from voicetone.server.state import ServerState
 from voicetone.server.store import StoreSettings
-from voicetone.types import LabelSpace
 
 CONNECTOR = "abcdefghijklmnopqrstu1"
 PIPELINE = "0a1b2c3d-0000-4000-8000-000000000001"
 ARN = "arn:aws:kinesisvideo:us-east-1:000000000000:stream/line-7/1234567890123"
 SECRET = "a secret of the desk"
-NAMES = ("agent", "customer")
 
 
 @pytest.fixture(scope="module")
 def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
     return load(make_toy_bundle(tmp_path_factory.mktemp("bundle")))
-
-
-class Served:
-    """Workers of one server in a thread, the first of them on a loopback port."""
-
-    def __init__(self, states: list[ServerState], folder: Path) -> None:
-        self.states = states
-        self.state = states[0]
-        self.events: list[tuple[str, dict[str, Any]]] = []
-        self._loop = asyncio.new_event_loop()
-        self._servers: list[uvicorn.Server] = []
-        for n, state in enumerate(states):
-            app = make_app(state)
-            common = {"log_config": None, "ws": "websockets-sansio"}
-            if len(states) > 1:
-                private = uvicorn.Config(
-                    internal(app), uds=str(socket_of(folder, n)), lifespan="off", **common
-                )
-                self._servers.append(uvicorn.Server(private))
-            self._servers.append(uvicorn.Server(uvicorn.Config(app, port=0, **common)))  # type: ignore[arg-type]
-        self._thread = threading.Thread(target=self._run)
-
-    def _run(self) -> None:
-        async def serve() -> None:
-            await asyncio.gather(*(server.serve() for server in self._servers))
-
-        self._loop.run_until_complete(serve())
-        self._loop.close()
-
-    def __enter__(self) -> Served:
-        self._thread.start()
-        self.do(self._up())
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        for server in self._servers:
-            server.should_exit = True
-        self._thread.join(20)
-        assert not self._thread.is_alive()
-
-    async def _up(self) -> None:
-        async with asyncio.timeout(10):
-            while not all(server.started for server in self._servers):
-                await asyncio.sleep(0.01)
-        for state in self.states:
-            tasks_of(state).subscribe(lambda call, event: self.events.append((call, dict(event))))
-
-    def do(self, work: Awaitable[Any]) -> Any:
-        async def run() -> Any:
-            async with asyncio.timeout(20):
-                return await work
-
-        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(25)
-
-    def url(self, worker: int = 0) -> str:
-        tcp = [s for s in self._servers if s.config.uds is None][worker]
-        port = tcp.servers[0].sockets[0].getsockname()[1]
-        return f"http://127.0.0.1:{port}"
-
-    def client(self, service: str = "chime-sdk-voice", worker: int = 0, **changes: Any) -> Any:
-        words = {
-            "region_name": "us-east-1",
-            "aws_access_key_id": "desk",
-            "aws_secret_access_key": SECRET,
-            **changes,
-        }
-        config = Config(retries={"total_max_attempts": 1}, proxies={})
-        return boto3.client(service, endpoint_url=self.url(worker), config=config, **words)
-
-    def call(self, external: str, worker: int = 0, **changes: Any) -> LiveCall:
-        words = {"channels": 2, "names": NAMES, "consent": True, **changes}
-
-        async def opened() -> LiveCall:
-            return self.states[worker].hub.open(
-                CallStart("native", 8000, external=external, **words)
-            )
-
-        found: LiveCall = self.do(opened())
-        return found
-
-    def feed(self, call: LiveCall, seconds: float, loud: float = 0.1) -> None:
-        rng = np.random.default_rng(3)
-        shape = (round(seconds * 8000), call.start.channels)
-        data = s16le_encode((loud * rng.standard_normal(shape)).astype(np.float32).reshape(-1))
-
-        async def fed() -> None:
-            call.audio(data)
-            # The resampler keeps the newest samples back for a moment.
-            due = (call.position - 0.1 - 5.0) // 2.5 * 2.5 + 5.0
-            while due >= 5.0 and not set(call.session.channels) <= self.scored(call, due):
-                await asyncio.sleep(0.005)
-
-        self.do(fed())
-
-    def scored(self, call: LiveCall, due: float) -> set[int | None]:
-        """Channels of which the window to `due` has been told."""
-        return {
-            event.channel
-            for event in call.backlog
-            if event.type == "window" and event.body["end"] >= due
-        }
-
-    def end(self, call: LiveCall) -> None:
-        async def ended() -> None:
-            call.close("client")
-            await call.ended()
-
-        self.do(ended())
 
 
 @contextmanager
@@ -174,7 +52,7 @@ def serving(
         make_state(settings, predictor, peers=Peers(n, workers, tmp_path if workers > 1 else None))
         for n in range(workers)
     ]
-    with Served(states, tmp_path) as served:
+    with Served(states, tmp_path, SECRET) as served:
         yield served
 
 
@@ -528,109 +406,3 @@ def test_the_pages_example(
     monkeypatch.setenv("DESK_SECRET", "x")
     assert TypeAdapter(Settings).validate_python(words).chime.account == "123456789012"
     served.end(call)
-
-
-# -- without a server ------------------------------------------------------------------------------
-
-
-def leg(start: float = 0.0) -> LegTone:
-    sentiment = LabelSpace("sentiment", ("positive", "neutral", "negative"))
-    return LegTone(sentiment, LabelSpace("emotion", ("calm",)), start, 1_000_000.0)
-
-
-def window(start: float, speech: float, negative: float = 0.5) -> dict[str, Any]:
-    sentiment = {"positive": 0.0, "neutral": 1 - negative, "negative": negative}
-    return {
-        "start": start,
-        "end": start + 5.0,
-        "speech": speech > 0,
-        "speech_seconds": speech,
-        "sentiment": sentiment if speech else None,
-        "emotion": {"calm": 1.0} if speech else None,
-        "lag_ms": 1.0,
-    }
-
-
-def test_an_event_every_five_seconds_whatever_the_start() -> None:
-    for start in (0.0, 1.3, 2.5, 12.49):
-        tone = leg(start)
-        told = [n * 2.5 + 5.0 for n in range(40) if tone.window(window(n * 2.5, 2.5))]
-        assert len(told) in (16, 17, 18, 19, 20)
-        assert set(np.diff(told)) == {5.0}
-        assert 5.0 <= told[0] - start < 7.5
-
-
-def test_current_is_of_the_newest_thirty_seconds_of_speech() -> None:
-    tone = leg()
-    for n in range(40):
-        tone.window(window(n * 2.5, 2.5, 0.1 if n < 28 else 0.9))
-    details = tone.details()
-    assert details is not None
-    current, overall = details["currentAverageVoiceTone"], details["overallAverageVoiceTone"]
-    assert current["voiceToneScore"]["negative"] == 0.9
-    assert current["voiceToneLabel"] == "negative"
-    assert overall["voiceToneScore"]["negative"] == pytest.approx((28 * 0.1 + 12 * 0.9) / 40)
-    assert overall["startTime"] == "1970-01-12T13:46:40.000Z"
-    assert current["startTime"] == "1970-01-12T13:47:50.000Z"  # 28 windows on
-    assert current["endTime"] == overall["endTime"] == "1970-01-12T13:48:22.500Z"
-
-
-def test_ten_seconds_without_talk_are_a_failure_until_it_goes_on() -> None:
-    tone = leg()
-    speech = [2.5] * 3 + [0.0] * 8 + [2.5] * 3
-    told = [tone.window(window(n * 2.5, s)) for n, s in enumerate(speech)]
-    found = {n * 2.5 + 5.0: t.status[17:] for n, t in enumerate(told) if t}
-    # Speech until 10 s: failure from 20 s on, until it is heard again in the window to 32.5 s.
-    assert found == {
-        5.0: "Successful",
-        10.0: "Successful",
-        15.0: "Successful",
-        20.0: "Failure",
-        25.0: "Failure",
-        30.0: "Failure",
-        35.0: "Successful",
-    }
-
-
-def test_which_channel_is_the_callers() -> None:
-    assert [is_caller(("agent", "customer"), n) for n in (1, 2)] == [False, True]
-    assert [is_caller(("external", "internal"), n) for n in (1, 2)] == [True, False]
-    assert [is_caller(None, n) for n in (1, 2)] == [True, False]
-
-
-def test_settings_that_cannot_be() -> None:
-    assert replace(ChimeSettings(), account="123456789012").account == "123456789012"
-    for words in ({"account": "12"}, {"region": "US EAST"}, {"keep": 0}, {"taks": 3}):
-        with pytest.raises(ValueError, match=next(iter(words))):
-            ChimeSettings(**words)  # type: ignore[arg-type]
-
-
-values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
-    max_leaves=6,
-)
-FIELDS = ("TransactionId", "LanguageCode", "ClientRequestToken", "StreamArn", "ChannelId")
-STREAM = "KinesisVideoStreamSourceTaskConfiguration"
-
-
-@given(
-    kind=st.sampled_from(["voice", "pipeline"]),
-    body=st.dictionaries(st.sampled_from([*FIELDS, STREAM]), values | st.just("en-US")),
-    stream=st.none() | st.dictionaries(st.sampled_from(FIELDS), values | st.just(ARN)),
-)
-def test_no_body_of_a_start_makes_it_stumble(
-    kind: Kind, body: dict[str, Any], stream: dict[str, Any] | None
-) -> None:
-    body = body if stream is None else {**body, STREAM: stream}
-    command = Command(kind=kind, operation="start", place="x", credential="desk", body=body)
-    try:
-        start = start_of(command)
-    except ChimeError as error:
-        said = error
-    else:
-        assert start.names
-        assert start.channel in (None, 1, 2)
-        return
-    assert said.fault == "BadRequest"
-    assert "\n" not in str(said)

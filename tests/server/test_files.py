@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-import threading
 import time
 import tomllib
 from collections.abc import Callable, Iterator
@@ -22,13 +21,13 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-import uvicorn
 from hypothesis import HealthCheck, given
 from hypothesis import settings as trials
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from starlette.testclient import TestClient
 
+from server.served import listening
 from toy import make_toy_bundle
 from voicetone.inference.file import analyze
 from voicetone.inference.live import LiveSession, WindowEvent
@@ -431,20 +430,6 @@ def test_the_interface_describes_itself(client: TestClient) -> None:
     assert {"200", "202", "400", "403", "413", "415", "429"} <= set(operation["responses"])
     assert "AnalyzeOut" in json.dumps(operation["responses"]["200"])
     assert not any(path.startswith("/internal") for path in paths)
-
-
-@contextmanager
-def listening(state: ServerState) -> Iterator[str]:
-    """The application on a loopback port, in a thread; its address."""
-    server = uvicorn.Server(uvicorn.Config(make_app(state), port=0, log_config=None))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join(20)
-    assert not thread.is_alive()
 
 
 def test_the_pages_examples(

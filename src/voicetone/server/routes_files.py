@@ -277,7 +277,7 @@ async def from_another_worker(request: Request, command: JobCommand) -> Response
 
 async def _job(request: Request, id: str, drop: bool) -> Any:
     state = state_of(request)
-    key = await require(request, "files")
+    key = await require(request, "files", counted=False)
     command = JobCommand(id=id, credential=key.name, drop=drop)
     number = id.partition("-")[0]
     worker = int(number) if number.isdecimal() and len(number) < 4 else state.worker
