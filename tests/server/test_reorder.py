@@ -49,6 +49,9 @@ def test_what_comes_too_late_is_told() -> None:
         put(1, number)
     put(0, 61)
     put(1, 61)
+    for action in mixer.rest():
+        assert isinstance(action, Audio)
+        out.extend(action.data)
     assert [(h.channel, h.reason) for h in holes] == [(2, "late")]
     assert (holes[0].start, holes[0].end) == pytest.approx((0.2, 0.7))
     assert len(out) == 2 * 61 * 160

@@ -20,6 +20,8 @@ LAG_SECONDS = 0.5
 """A track is waited for while it is no further behind the others than this."""
 LOOSE_SECONDS = 0.06
 """Time stamps may differ by this from where a frame would be by its number."""
+PIECE_SECONDS = 0.1
+"""Audio leaves in pieces of at least this, which saves work; a call gathers as much anyhow."""
 MOST_AHEAD = 60.0
 """A frame that is further ahead than this is refused: its number or time stamp is wrong."""
 
@@ -63,6 +65,9 @@ class Track:
         Raises:
             RefusedError: a number that is far ahead.
         """
+        if frame.number == self._next and not self._waiting:  # as it should be
+            self._next += 1
+            return [frame]
         samples = len(frame.data) // self._width
         if self._next is not None:
             if frame.number < self._next or frame.number in self._waiting:
@@ -129,6 +134,8 @@ class Mixer:
 
     def __init__(self, tracks: int, rate: int, width: int, silence: int) -> None:
         self._rate, self._width, self._silence = rate, width, bytes([silence])
+        self._piece, self._lag = round(PIECE_SECONDS * rate), round(LAG_SECONDS * rate)
+        self._loose = round(LOOSE_SECONDS * rate)
         self._tracks = [Track(rate, width) for _ in range(tracks)]
         self._lines = [_Line() for _ in range(tracks)]
         self._origin: int | None = None
@@ -155,7 +162,9 @@ class Mixer:
         out: list[Audio | Hole] = []
         for due in self._tracks[track].put(frame):
             out += self._place(track, due)
-        return out + self._leave(round(LAG_SECONDS * self._rate))
+        if max([line.end for line in self._lines]) - self._done >= self._piece:
+            out += self._leave(self._lag)
+        return out
 
     def rest(self) -> list[Audio | Hole]:
         """What is left, at the end of the call."""
@@ -222,10 +231,9 @@ class Mixer:
             missing = stamped - line.end
             if 2 * missing < count:
                 return line.end
-            loose = round(LOOSE_SECONDS * self._rate)
             expected = frame.lost * count
-            return line.end + (expected if abs(missing - expected) <= loose else missing)
-        if stamped - line.end > LOOSE_SECONDS * self._rate:
+            return line.end + (expected if abs(missing - expected) <= self._loose else missing)
+        if stamped - line.end > self._loose:
             return stamped
         return line.end
 
@@ -240,7 +248,7 @@ class Mixer:
         ends = [max(line.end, self._done) for line in self._lines]
         upto = max(min(ends), max(ends) - lag)
         count = upto - self._done
-        if count <= 0:
+        if count <= 0 or (count < self._piece and lag > 0):
             return []
         columns = []
         for line in self._lines:
@@ -251,7 +259,9 @@ class Mixer:
         if len(columns) == 1:
             return [Audio(columns[0])]
         kind = np.dtype(f"u{self._width}")
-        mixed = np.stack([np.frombuffer(column, kind) for column in columns], axis=1)
+        mixed = np.empty((count, len(columns)), kind)
+        for index, column in enumerate(columns):
+            mixed[:, index] = np.frombuffer(column, kind)
         return [Audio(mixed.tobytes())]
 
     def _hole(self, index: int, start: int, end: int, reason: str) -> list[Audio | Hole]:

@@ -151,7 +151,7 @@ def number(found: Mapping[str, Any], *keys: str, most: int) -> int:
         RefusedError: it is missing or out of bounds.
     """
     value = _first(found, keys)
-    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value, re.ASCII):
+    if isinstance(value, str) and len(value) <= 18 and value.isascii() and value.isdigit():
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
         raise RefusedError(
@@ -196,7 +196,10 @@ def duration(found: Mapping[str, Any], key: str) -> float:
 
 
 def _first(found: Mapping[str, Any], keys: tuple[str, ...]) -> object:
-    return next((found[key] for key in keys if key in found), None)
+    for key in keys:
+        if key in found:
+            return found[key]
+    return None
 
 
 # -- settings --------------------------------------------------------------------------------------
