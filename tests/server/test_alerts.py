@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -210,6 +213,13 @@ def test_a_longer_condition_never_alerts_earlier(
 def test_rules_that_cannot_be(rule: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(AlertSettings).validate_python({"rules": [{"name": "r", **rule}]})
+
+
+def test_the_page_s_rules_can_be(root: Path) -> None:
+    page = (root / "docs" / "alerts.md").read_text("utf-8")
+    (block,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    found = TypeAdapter(AlertSettings).validate_python(tomllib.loads(block)["alerts"])
+    assert {rule.kind for rule in found.rules} == {"negative", "drop", "silence", "both_negative"}
 
 
 def test_names_are_their_own() -> None:

@@ -1,470 +1,37 @@
-"""Targets: each gets each event, in order, again until it takes it, and nobody else does."""
+"""Targets in files and in the cloud."""
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-import hmac
 import json
-import socket
-import threading
+import re
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
+from server.targets_help import DAY, deliveries, event, hook, made, quick, until
 from voicetone.errors import UsageError
-from voicetone.server import outbox
-from voicetone.server.clock import SystemClock
-from voicetone.server.events import CallEvent, EventType
-from voicetone.server.outbox import Sender, backoff
-from voicetone.server.store import Store, StoreSettings
+from voicetone.server.events import CallEvent
+from voicetone.server.store import StoreSettings
 from voicetone.server.target_aws import Kinesis, Sqs, make_aws
 from voicetone.server.target_files import JsonLines, ParquetLake, partition
-from voicetone.server.target_webhook import Webhook, is_public, resolve, signature
 from voicetone.server.targets import (
-    AnyTarget,
-    Counts,
     Delivery,
-    Failed,
     JsonlSettings,
     KinesisSettings,
     ParquetSettings,
     SnsSettings,
     SqsSettings,
     TargetSettings,
-    WebhookSettings,
     make_target,
 )
 
-DAY = 1_700_000_000.0
-SECRET = "a secret of the tests, long enough"
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(outbox, "FIRST_BACKOFF", 0.05)
-    monkeypatch.setenv("HOOK_SECRET", SECRET)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-
-
-def event(call: str, seq: int, type: EventType = "tone", **body: Any) -> CallEvent:
-    return CallEvent(call, seq, DAY + seq, type, 1, {"end": 2.5 * seq, **body})
-
-
-def until(done: Callable[[], object], seconds: float = 15.0) -> None:
-    end = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < end, "in vain"
-        time.sleep(0.02)
-
-
-def made(tmp_path: Path, *targets: AnyTarget) -> Store:
-    url = f"sqlite:///{tmp_path}/calls.db"
-    return Store(StoreSettings(url=url), SystemClock(), targets)
-
-
-class Hook:
-    """A webhook's other side."""
-
-    def __init__(self) -> None:
-        self.got: list[dict[str, Any]] = []
-        self.headers: list[dict[str, str]] = []
-        self.answer: Callable[[dict[str, Any]], int] = lambda body: 204
-        self.wrong = 0
-        hook = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                data = self.rfile.read(int(self.headers["Content-Length"]))
-                hook._take(dict(self.headers), data, self)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def _take(self, headers: dict[str, str], data: bytes, handler: BaseHTTPRequestHandler) -> None:
-        stamp = headers["Voicetone-Timestamp"]
-        mac = hmac.new(SECRET.encode(), stamp.encode() + b"." + data, hashlib.sha256).hexdigest()
-        if headers["Voicetone-Signature"] != f"v1={mac}" or abs(time.time() - int(stamp)) > 60:
-            self.wrong += 1
-        body = json.loads(data)
-        status = self.answer(body)
-        if status == 204:
-            self.got.append(body)
-            self.headers.append(headers)
-        handler.send_response(status)
-        if status in (301, 302, 307):
-            handler.send_header("Location", f"http://127.0.0.1:{self.port}/elsewhere")
-        handler.end_headers()
-
-    def settings(self, **changes: Any) -> WebhookSettings:
-        usual: dict[str, Any] = {
-            "name": "hook",
-            "url": f"http://127.0.0.1:{self.port}/events?x=1",
-            "secret_env": "HOOK_SECRET",
-            "allow_http": True,
-            "allow_private": True,
-        }
-        return WebhookSettings(**{**usual, **changes})
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
-@pytest.fixture
-def hook() -> Iterator[Hook]:
-    hook = Hook()
-    yield hook
-    hook.close()
-
-
-def deliveries(count: int, call: str = "c", queue: str | None = None) -> list[Delivery]:
-    bodies = [json.dumps(event(call, seq).to_dict()) for seq in range(1, count + 1)]
-    return [
-        Delivery(seq, call, str(seq), queue, DAY + seq, body) for seq, body in enumerate(bodies, 1)
-    ]
-
-
-# -- the outbox ----------------------------------------------------------------------------------
-
-
-def test_a_webhook_gets_all_in_order_though_it_often_fails(tmp_path: Path, hook: Hook) -> None:
-    tries: Counter[tuple[str, int]] = Counter()
-
-    def often(body: dict[str, Any]) -> int:
-        key = (body["call"], body["seq"])
-        tries[key] += 1
-        return 503 if tries[key] == 1 and body["seq"] % 4 == 0 else 204
-
-    hook.answer = often
-    stores = [made(tmp_path, hook.settings()) for _ in range(2)]  # two workers
-    for store in stores:
-        store.start()
-    for seq in range(1, 21):
-        for call in "abcdef":
-            stores[ord(call) % 2].told(event(call, seq))
-    stores[0].told(event("a", 21, "window"))  # of a type that it doesn't want
-    until(lambda: len(hook.got) == 120)
-    time.sleep(0.3)
-    for store in stores:
-        store.stop()
-    assert len(hook.got) == 120
-    assert hook.wrong == 0
-    for call in "abcdef":
-        assert [body["seq"] for body in hook.got if body["call"] == call] == list(range(1, 21))
-    assert hook.got[0] == event(hook.got[0]["call"], 1).to_dict()
-    assert {"Voicetone-Delivery", "User-Agent"} <= hook.headers[0].keys()
-    sent = [store.health()["sent"]["hook"] for store in stores]
-    assert sum(sent) == 120
-    assert sum(store.health()["failed"]["hook"] for store in stores) == 30
-
-
-def test_what_cannot_be_delivered_is_kept_and_can_be_sent_again(tmp_path: Path, hook: Hook) -> None:
-    hook.answer = lambda body: {2: 500, 3: 400}.get(body["seq"], 204)
-    store = made(tmp_path, hook.settings(tries=3))
-    store.start()
-    for seq in range(1, 6):
-        store.told(event("a", seq))
-    until(lambda: len(hook.got) == 3)
-    assert [body["seq"] for body in hook.got] == [1, 4, 5]
-
-    async def letters() -> list[dict[str, Any]]:
-        return await store.dead_letters("hook")
-
-    until(lambda: store.health()["dead"]["hook"] == 2)
-    dead = asyncio.run(letters())
-    assert [(d["body"]["seq"], d["tries"], d["error"]) for d in dead] == [
-        (2, 3, "answered 500"),
-        (3, 1, "answered 400"),
-    ]
-    hook.answer = lambda body: 204
-    assert asyncio.run(store.retry([dead[0]["id"]])) == 1
-    until(lambda: len(hook.got) == 4)
-    assert asyncio.run(store.retry(target="other")) == 0
-    assert asyncio.run(store.retry()) == 1
-    until(lambda: len(hook.got) == 5)
-    assert asyncio.run(letters()) == []
-    store.stop()
-
-
-def test_a_target_that_is_down_gets_all_later_and_holds_nobody_up(
-    tmp_path: Path, hook: Hook
-) -> None:
-    hook.answer = lambda body: 503
-    lines = JsonlSettings(name="lines", folder=tmp_path / "lines", events=("tone", "window"))
-    store = made(tmp_path, hook.settings(), lines)
-    store.start()
-    for seq in range(1, 31):
-        store.told(event("a", seq))
-    until(lambda: store.health()["sent"]["lines"] == 30)
-    assert hook.got == []
-    store.stop()
-    hook.answer = lambda body: 204
-    again = made(tmp_path, hook.settings(), lines)
-    again.start()
-    until(lambda: len(hook.got) == 30)
-    again.stop()
-    (path,) = (tmp_path / "lines").iterdir()
-    assert [json.loads(line)["seq"] for line in path.read_text().splitlines()] == list(range(1, 31))
-
-
-def test_chime_events_go_where_they_are_wanted(tmp_path: Path, hook: Hook) -> None:
-    lines = JsonlSettings(name="lines", folder=tmp_path / "lines")
-    store = made(tmp_path, hook.settings(format="chime"), lines)
-    store.start()
-    store.told(event("a", 1))
-    said = {"id": "e1", "detail-type": "VoiceToneAnalysisStatus", "detail": {"taskId": "t"}}
-    store.told_chime("a", said)
-    store.told(event("a", 2))
-    until(lambda: hook.got and store.health()["sent"]["lines"] == 2)
-    store.stop()
-    assert hook.got == [said]
-
-
-class Bent:
-    """A wall clock that is set."""
-
-    day = DAY
-
-    def wall(self) -> float:
-        return self.day
-
-    def steady(self) -> float:
-        return time.monotonic()
-
-
-class Taker:
-    """A target that notes what it gets, or fails."""
-
-    batch, whole, linger, longest = 10, True, 0.0, 60.0
-
-    def __init__(self) -> None:
-        self.got: list[str] = []
-        self.fails = False
-
-    def send(self, deliveries: list[Delivery]) -> list[Failed | None]:
-        if self.fails:
-            raise OSError("away")
-        self.got += [delivery.key for delivery in deliveries]
-        return [None] * len(deliveries)
-
-    def close(self) -> None:
-        pass
-
-
-def test_a_clock_set_back_or_forward_delays_nothing_for_long(tmp_path: Path) -> None:
-    settings = JsonlSettings(name="t", folder=tmp_path / "unused")
-    clock = Bent()
-    store = Store(StoreSettings(url=f"sqlite:///{tmp_path}/x.db"), clock, [settings])
-    store._senders.clear()  # this test sends
-    store.start()
-    store.told(event("a", 1))
-    until(lambda: store.health()["stored"] == 1)
-    sender, taker = Sender(store._database, settings, Counts(), clock), Taker()
-    taker.fails = True
-    clock.day = DAY + 5
-    assert sender.once(taker)  # fails: due a little later
-    assert not sender.once(taker)
-    clock.day = DAY - 1e6  # that is far in the future now
-    taker.fails = False
-    assert sender.once(taker)
-    assert taker.got == ["1"]
-    # A lease of a process that died runs out, and one that the clock left far ahead as well.
-    store.told(event("a", 2))
-    until(lambda: store.health()["stored"] == 2)
-    other = Sender(store._database, settings, Counts(), clock)
-    clock.day = DAY
-    assert len(other._claim(taker)) == 1
-    assert not sender.once(taker)
-    clock.day = DAY + 61
-    assert sender.once(taker)
-    assert taker.got == ["1", "2"]
-    store.stop()
-
-
-@given(st.integers(1, 2000), st.floats(0, 1))
-def test_waits_grow_to_a_bound(tries: int, chance: float) -> None:
-    wait = backoff(tries, chance)
-    assert 0 < wait <= outbox.LONGEST_BACKOFF
-    assert wait <= 2 * backoff(tries + 1, chance)
-
-
-# -- webhooks ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        "127.0.0.1",
-        "10.1.2.3",
-        "172.16.0.1",
-        "192.168.1.1",
-        "169.254.169.254",
-        "100.64.0.1",
-        "0.0.0.0",
-        "224.0.0.1",
-        "255.255.255.255",
-        "::1",
-        "::",
-        "fe80::1%eth0",
-        "fd00::1",
-        "::ffff:127.0.0.1",
-        "::ffff:10.0.0.1",
-        "64:ff9b::10.0.0.1",
-        "64:ff9b::a9fe:a9fe",
-        "2002:7f00:1::",
-        "fec0::1",
-        "ff02::1",
-    ],
-)
-def test_addresses_inside_are_refused(address: str) -> None:
-    assert not is_public(address)
-
-
-@pytest.mark.parametrize("address", ["8.8.8.8", "2001:4860:4860::8888", "::ffff:8.8.8.8"])
-def test_addresses_outside_are_not(address: str) -> None:
-    assert is_public(address)
-
-
-def test_a_name_is_looked_up_once_and_no_address_of_it_may_be_inside(
-    monkeypatch: pytest.MonkeyPatch, hook: Hook
-) -> None:
-    names: list[str] = []
-    answers = [["8.8.8.8", "10.0.0.1"], ["127.0.0.1"]]
-
-    def looked_up(host: str, port: int, **_: object) -> list[Any]:
-        names.append(host)
-        return [(0, 0, 0, "", (address, port)) for address in answers[len(names) - 1]]
-
-    monkeypatch.setattr(socket, "getaddrinfo", looked_up)
-    with pytest.raises(OSError, match="private"):
-        resolve("rebinding.example", 443, False)
-    url = f"http://rebinding.example:{hook.port}/"
-    target = Webhook(hook.settings(url=url, allow_private=False), SECRET.encode())
-    (said,) = target.send(deliveries(1))
-    assert said is not None
-    assert "private" in said.why
-    assert names == ["rebinding.example"] * 2
-    assert hook.got == []
-
-
-def test_redirects_are_not_followed(hook: Hook) -> None:
-    hook.answer = lambda body: 307
-    (said,) = Webhook(hook.settings(), SECRET.encode()).send(deliveries(1))
-    assert said is not None
-    assert "redirects" in said.why
-    assert hook.got == []
-
-
-def test_after_a_failure_its_call_waits_and_others_go_on(hook: Hook) -> None:
-    hook.answer = lambda body: 500 if body["call"] == "a" and body["seq"] == 2 else 204
-    some = [*deliveries(3, "a"), *deliveries(2, "b")]
-    said = Webhook(hook.settings(), SECRET.encode()).send(some)
-    assert [failed is None for failed in said] == [True, False, False, True, True]
-    assert said[1] is not None
-    assert said[1].tried
-    assert said[2] is not None
-    assert not said[2].tried
-
-
-def test_a_server_that_drips_is_cut_off() -> None:
-    listener = socket.create_server(("127.0.0.1", 0))
-    going = threading.Event()
-
-    def drip() -> None:
-        connection, _ = listener.accept()
-        with connection:
-            while not going.wait(0.05):
-                try:
-                    connection.sendall(b"H")
-                except OSError:
-                    return
-
-    threading.Thread(target=drip, daemon=True).start()
-    settings = WebhookSettings(
-        name="drip",
-        url=f"http://127.0.0.1:{listener.getsockname()[1]}/",
-        secret_env="HOOK_SECRET",
-        allow_http=True,
-        allow_private=True,
-        timeout=0.4,
-    )
-    began = time.monotonic()
-    (said,) = Webhook(settings, SECRET.encode()).send(deliveries(1))
-    going.set()
-    listener.close()
-    assert said is not None
-    assert time.monotonic() - began < 3
-
-
-def test_tls_is_checked_against_the_name(hook: Hook) -> None:
-    url = f"https://localhost:{hook.port}/"
-    (said,) = Webhook(hook.settings(url=url), SECRET.encode()).send(deliveries(1))
-    assert said is not None
-    assert "SSL" in said.why
-
-
-def test_a_signature_depends_on_all_of_it() -> None:
-    usual = signature(b"k", "1", b"body")
-    assert usual.startswith("v1=")
-    assert len({usual, *(signature(*x) for x in ((b"l", "1", b"body"), (b"k", "2", b"body")))}) == 3
-    assert signature(b"k", "1", b"bodi") != usual
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"url": "http://a.example/"},
-        {"url": "ftp://a.example/"},
-        {"url": "https://"},
-        {"url": "https://user:pass@a.example/"},
-        {"url": "https://a.example/\r\nX: y"},
-        {"url": "https://a.example/#x"},
-        {"url": "https://a.example:99999/"},
-        {"name": "a/b"},
-        {"tries": 0},
-        {"events": ["nothing"]},
-        {"typo": 1},
-        {"kind": "smoke"},
-    ],
-)
-def test_webhooks_that_cannot_be(changes: dict[str, Any]) -> None:
-    usual = {"kind": "webhook", "name": "a", "url": "https://a.example/"}
-    adapter: TypeAdapter[Any] = TypeAdapter(TargetSettings)
-    adapter.validate_python(usual)
-    with pytest.raises(ValidationError):
-        adapter.validate_python({**usual, **changes})
-
-
-def test_a_secret_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    url = "https://a.example/"
-    with pytest.raises(UsageError, match="no secret"):
-        make_target(WebhookSettings(name="a", url=url))
-    monkeypatch.setenv("SHORT", "short")
-    with pytest.raises(UsageError, match="under 16"):
-        make_target(WebhookSettings(name="a", url=url, secret_env="SHORT"))
-    with pytest.raises(UsageError, match="can't be read"):
-        make_target(WebhookSettings(name="a", url=url, secret_file=tmp_path / "none"))
-    (tmp_path / "secret").write_text(SECRET + "\n")
-    make_target(WebhookSettings(name="a", url=url, secret_file=tmp_path / "secret"))
-
-
-# -- files ---------------------------------------------------------------------------------------
+__all__ = ["hook", "quick"]  # fixtures
 
 
 def test_lines_in_files_by_day_and_size(tmp_path: Path) -> None:
@@ -655,6 +222,17 @@ def test_what_a_batch_refused_is_told_one_by_one() -> None:
     kinesis._client = Partly()
     assert [failed is None for failed in kinesis.send(some)] == [True, False, True, True]
     assert not kinesis.whole  # so that no two events of a call are in one batch
+
+
+def test_the_page_s_settings_can_be(root: Path) -> None:
+    page = (root / "docs" / "targets.md").read_text("utf-8")
+    (block,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    adapter: TypeAdapter[Any] = TypeAdapter(tuple[TargetSettings, ...])
+    targets = adapter.validate_python(tomllib.loads(block)["targets"])
+    assert len({target.kind for target in targets}) == 6
+    page = (root / "docs" / "store.md").read_text("utf-8")
+    (block,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert TypeAdapter(StoreSettings).validate_python(tomllib.loads(block)["store"])
 
 
 def test_where_is_needed() -> None:

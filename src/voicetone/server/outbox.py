@@ -41,6 +41,27 @@ class _Claim:
     deliveries: Sequence[Delivery]
 
 
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What became of a lane's deliveries.
+
+    Args:
+        call: whose lane.
+        done: ids of what was taken.
+        dead: what is given up: id, why, after how many tries.
+        failures: of the tries that failed.
+        tries: of what is first now.
+        wait: seconds until it is tried.
+    """
+
+    call: str
+    done: Sequence[int]
+    dead: Sequence[tuple[int, Failed, int]]
+    failures: Sequence[Failed]
+    tries: int
+    wait: float
+
+
 def backoff(tries: int, chance: float) -> float:
     """Seconds to wait after the given number of tries, from half to all of a doubling time.
 
@@ -69,6 +90,7 @@ class Sender:
         self._counts = counts
         self._name = f"{os.getpid()}-{secrets.token_hex(8)}"
         self._random = random.Random(self._name)
+        self._unnoted: list[_Verdict] = []  # sent, and the database went away
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -110,6 +132,7 @@ class Sender:
         Returns:
             Whether anything was there to send.
         """
+        self._note()
         claims = self._claim(target)
         if not claims:
             return False
@@ -119,7 +142,8 @@ class Sender:
         except Exception as error:
             outcomes = [Failed(brief(error))] * len(some)
         said = dict(zip((delivery.id for delivery in some), outcomes, strict=True))
-        self._finish(claims, said)
+        self._unnoted = [self._judge(claim, said) for claim in claims]
+        self._note()
         return True
 
     def _claim(self, target: Target) -> list[_Claim]:
@@ -151,15 +175,17 @@ class Sender:
                 where = (mine, lanes.c.call.in_(taken))
                 connection.execute(sa.update(lanes).where(*where).values(lease))
         if empty := [claim for claim in claims if not claim.deliveries]:
-            self._finish(empty, {})
+            self._unnoted = [self._judge(claim, {}) for claim in empty]
+            self._note()
         return [claim for claim in claims if claim.deliveries]
 
     def _free(self, target: Target, now: float) -> list[Any]:
         """Conditions on lanes: ours, due, and nobody's."""
         far = now + LONGEST_BACKOFF + SLACK_SECONDS + target.longest
         until, due = lanes.c.lease_until, lanes.c.due
+        free = sa.or_(until <= now, until > far, lanes.c.lease_by == self._name)
         mine = lanes.c.target == self._settings.name
-        return [mine, sa.or_(until <= now, until > far), sa.or_(due <= now, due > far)]
+        return [mine, free, sa.or_(due <= now, due > far)]
 
     def _worth(self, target: Target, now: float) -> bool:
         """Whether enough waits for a batch, or has waited long enough."""
@@ -184,55 +210,61 @@ class Sender:
         )
         return [Delivery(*row) for row in connection.execute(chosen)]
 
-    def _finish(self, claims: Sequence[_Claim], said: Mapping[int, Failed | None]) -> None:
-        """Write down what became of lanes' deliveries."""
-        now = self._clock.wall()
-        mine = lanes.c.target == self._settings.name
+    def _note(self) -> None:
+        """Write down what became of lanes' deliveries; kept for the next time if that fails."""
+        if not self._unnoted:
+            return
         with self._database.write.begin() as connection:
             lock(connection)
-            for claim in sorted(claims, key=lambda claim: claim.call):  # as writers lock them
-                done, dead, tries, wait = self._judge(claim, said)
-                lane = (mine, lanes.c.call == claim.call)
-                held = connection.scalar(sa.select(lanes.c.lease_by).where(*lane).with_for_update())
-                if done:
-                    connection.execute(sa.delete(deliveries).where(deliveries.c.id.in_(done)))
-                for id, failed, count in dead:
-                    change = {"dead": True, "tries": count, "error": clean(failed.why)}
-                    where = deliveries.c.id == id
-                    connection.execute(sa.update(deliveries).where(where).values(change))
-                if held != self._name:  # the lease ran out: the lane is another's now
-                    continue
-                if self._waiting(connection, claim.call, 1):
-                    state = {"due": now + wait, "lease_until": 0.0, "tries": tries}
-                    connection.execute(sa.update(lanes).where(*lane).values(state))
-                else:
-                    connection.execute(sa.delete(lanes).where(*lane))
+            for verdict in sorted(self._unnoted, key=lambda v: v.call):  # as writers lock lanes
+                self._note_one(connection, verdict)
+        for verdict in self._unnoted:
+            self._counts.sent += len(verdict.done)
+            self._counts.dead += len(verdict.dead)
+            self._counts.failed += len(verdict.failures)
+            for _, said, _ in verdict.dead:
+                log.warning("target %s: an event is given up (%s)", self._settings.name, said.why)
+        self._unnoted = []
 
-    def _judge(
-        self, claim: _Claim, outcomes: Mapping[int, Failed | None]
-    ) -> tuple[list[int], list[tuple[int, Failed, int]], int, float]:
-        """What is done, what is given up, tries of what is first then, and seconds to wait."""
+    def _note_one(self, connection: sa.Connection, verdict: _Verdict) -> None:
+        lane = (lanes.c.target == self._settings.name, lanes.c.call == verdict.call)
+        held = connection.scalar(sa.select(lanes.c.lease_by).where(*lane).with_for_update())
+        if verdict.done:
+            connection.execute(sa.delete(deliveries).where(deliveries.c.id.in_(verdict.done)))
+        for id, said, count in verdict.dead:
+            change = {"dead": True, "tries": count, "error": clean(said.why)}
+            connection.execute(sa.update(deliveries).where(deliveries.c.id == id).values(change))
+        if held != self._name:  # the lease ran out: the lane is another's now
+            return
+        if self._waiting(connection, verdict.call, 1):
+            due = self._clock.wall() + verdict.wait
+            state = {"due": due, "lease_until": 0.0, "lease_by": None, "tries": verdict.tries}
+            connection.execute(sa.update(lanes).where(*lane).values(state))
+        else:
+            connection.execute(sa.delete(lanes).where(*lane))
+
+    def _judge(self, claim: _Claim, outcomes: Mapping[int, Failed | None]) -> _Verdict:
+        """What follows from the outcomes of a lane's first deliveries."""
         done: list[int] = []
         dead: list[tuple[int, Failed, int]] = []
-        tries = claim.tries
+        failures: list[Failed] = []
+        tries, wait = claim.tries, 0.0
         for delivery in claim.deliveries:
             said = outcomes[delivery.id]
             if said is None:
                 done.append(delivery.id)
-                self._counts.sent += 1
                 tries = 0
                 continue
             if not said.tried:
-                return done, dead, tries, 0.0
+                break
             tries += 1
-            self._counts.failed += 1
+            failures.append(said)
             self._counts.last_error = said.why
             if not said.final and tries < self._settings.tries:
-                return done, dead, tries, backoff(tries, self._random.random())
+                wait = backoff(tries, self._random.random())
+                break
             dead.append((delivery.id, said, tries))
-            self._counts.dead += 1
-            log.warning("target %s: an event is given up (%s)", self._settings.name, said.why)
-            if not said.final:  # what came after it was not tried
-                return done, dead, 0, 0.0
             tries = 0
-        return done, dead, tries, 0.0
+            if not said.final:  # what came after it was not tried
+                break
+        return _Verdict(claim.call, done, dead, failures, tries, wait)
