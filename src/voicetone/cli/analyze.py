@@ -175,11 +175,11 @@ def analyze(
     wanted = dict(zip(PER_FILE, (json, rttm, textgrid, audacity, html), strict=True))
     wanted |= dict(zip(TABLES, (jsonl, csv, parquet), strict=True))
     raw, selected = _input_format(encoding, rate, channels)
-    names = _names(channel_names)
+    names = names_of(channel_names)
     if analyse is not None:
         if selected is not None:
             raise UsageError("--channels and --analyse both say what to analyse: give one of them")
-        selected = _by_name(analyse, names)
+        selected = by_name(analyse, names)
     code = run_batch(
         Request(
             paths=tuple(paths),
@@ -234,7 +234,12 @@ def _selection(channels: str | None) -> tuple[int, ...] | None:
     return tuple(int(part) for part in parts)
 
 
-def _names(text: str | None) -> tuple[str, ...] | None:
+def names_of(text: str | None) -> tuple[str, ...] | None:
+    """The names in `--channel-names`.
+
+    Raises:
+        UsageError: an empty one, or one twice.
+    """
     if text is None:
         return None
     names = tuple(name.strip() for name in text.split(","))
@@ -245,7 +250,12 @@ def _names(text: str | None) -> tuple[str, ...] | None:
     return names
 
 
-def _by_name(text: str, names: tuple[str, ...] | None) -> tuple[int, ...] | None:
+def by_name(text: str, names: tuple[str, ...] | None) -> tuple[int, ...] | None:
+    """The channels in `--analyse`, counted from 1; None for all of an unknown number.
+
+    Raises:
+        UsageError: no channel has that name, or they have none.
+    """
     if text == "all":
         return None if names is None else tuple(range(1, len(names) + 1))
     if names is None:

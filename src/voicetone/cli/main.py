@@ -22,6 +22,8 @@ from voicetone.cli.features import features
 from voicetone.cli.latents import HELP as LATENTS
 from voicetone.cli.latents import latents
 from voicetone.cli.leaderboard import leaderboard
+from voicetone.cli.live import HELP as LIVE
+from voicetone.cli.live import live
 from voicetone.cli.models import models
 from voicetone.cli.output import complain, say
 from voicetone.cli.pretrain import pretrain
@@ -63,6 +65,7 @@ app.command(help=LATENTS)(latents)
 app.command(help=SYNTHESIZE)(synthesize)
 app.command(help=PSEUDOLABEL)(pseudolabel)
 app.command(help=SERVE)(serve)
+app.command(help=LIVE)(live)
 
 
 def _version(wanted: bool) -> None:
