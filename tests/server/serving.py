@@ -86,7 +86,8 @@ class Command:
             text=True,
             env={**os.environ, **(env or {})},
         )
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
         assert self.process.stdout is not None
         self.said = self.process.stdout.readline()
         port = re.search(r"://[^ ]*:(\d+) ", self.said)
@@ -113,6 +114,10 @@ class Command:
             return self.process.wait(seconds)
         finally:
             self.process.kill()
+            self._reader.join(10)
+            for pipe in (self.process.stdout, self.process.stderr):
+                assert pipe is not None
+                pipe.close()
 
 
 def opened(port: int, path: str = "/v1/stream", **options: Any) -> ClientConnection:

@@ -54,8 +54,8 @@ JSON = st.recursive(
     ),
     max_leaves=12,
 )
-NAMES = """type sample_rate encoding channels channel_names analyse consent call queue metadata token
-last_seq position"""
+NAMES = """type sample_rate encoding channels channel_names analyse consent call queue metadata
+token last_seq position"""
 NAMED = st.sampled_from(NAMES.split())
 TYPED = st.builds(
     lambda kind, rest: {**rest, "type": kind},

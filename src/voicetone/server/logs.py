@@ -40,7 +40,9 @@ class Log:
             head["worker"] = self._worker
         shown = {k: v[:LONGEST] if isinstance(v, str) else v for k, v in fields.items()}
         line = json.dumps({**head, **shown}, ensure_ascii=True, default=str)
-        print(line, file=self._out or sys.stderr, flush=True)
+        out = self._out or sys.stderr
+        out.write(f"{line}\n")  # in one piece: other workers write there, too
+        out.flush()
 
     def short(self, external: str | None) -> str | None:
         """Of an id that may be a telephone number's: the same for the same, and no way back."""

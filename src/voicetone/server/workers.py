@@ -103,7 +103,7 @@ def serve(settings: Settings, said: Callable[[str], None]) -> int:
         UsageError, DataError, BundleError: settings, keys, store or model that can't be.
     """
     check(settings)
-    with run_folder(settings) as folder, _listening(settings) as listening:
+    with run_folder(settings) as folder, listening_socket(settings) as listening:
         secret = secrets.token_bytes(32)
         workers = [
             _Worker(Place(settings, number, folder, secret)) for number in range(settings.workers)
@@ -370,7 +370,7 @@ def run_folder(settings: Settings) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _listening(settings: Settings) -> Iterator[socket.socket]:
+def listening_socket(settings: Settings) -> Iterator[socket.socket]:
     """The public socket.
 
     Raises:
