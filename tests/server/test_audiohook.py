@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.server.phones import (
     AudioHookClient,
+    FakeClock,
     assert_same,
     bodies,
     coded,
@@ -26,8 +28,9 @@ from toy import make_toy_bundle
 from voicetone.pretrained import load
 from voicetone.pretrained.predictor import Predictor
 from voicetone.server.audiohook import NULL, AudioHookSession, AudioHookSettings, State
+from voicetone.server.engine import Engine
 from voicetone.server.events import CallEvent
-from voicetone.server.hub import Hub
+from voicetone.server.hub import Hub, Limits
 from voicetone.server.refusal import RefusedError
 from voicetone.server.telephony import Action, Alive, Audio, End, Lost, Open, Send, Update
 from voicetone.server.telephony_call import Runner
@@ -167,6 +170,29 @@ def test_a_long_pause_fills_no_memory(predictor: Predictor) -> None:
         assert events[-1].body["duration"] == 601.0
 
     with_hub(predictor, work)
+
+
+def test_a_paused_call_is_no_idle_one_while_it_is_pinged(predictor: Predictor) -> None:
+    clock = FakeClock()
+
+    async def run() -> None:
+        hub = Hub(Engine(predictor, clock), Limits(idle=60), clock)
+        hub.start()
+        replay = Replay(hub)
+        await replay.opened()
+        await replay.text("paused")
+        for _ in range(10):
+            clock.now += 30.0
+            await replay.text("ping")
+            hub.sweep()
+        assert replay.runner.running
+        clock.now += 61.0
+        clock.day -= 3600.0  # somebody sets the wall clock
+        hub.sweep()
+        assert (await replay.over())[-1].body["reason"] == "idle_timeout"
+        await hub.stop()
+
+    asyncio.run(run())
 
 
 def test_a_probe_makes_no_call() -> None:

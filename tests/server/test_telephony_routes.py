@@ -37,6 +37,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from toy import make_toy_bundle
+from voicetone.errors import UsageError
 from voicetone.pretrained import load
 from voicetone.pretrained.predictor import Predictor
 from voicetone.server.app import internal, make_app, make_state
@@ -46,6 +47,7 @@ from voicetone.server.events import CallEvent
 from voicetone.server.hub import Limits
 from voicetone.server.keys import KeySettings
 from voicetone.server.peers import Peers
+from voicetone.server.routes_telephony import lifespan
 from voicetone.server.settings import Settings
 from voicetone.server.store import StoreSettings
 from voicetone.server.twilio import TwilioSettings, sign
@@ -347,6 +349,23 @@ def test_audiosocket(predictor: Predictor, tmp_path: Path) -> None:
             asterisk.sendall(b"\1\0\x10" + bytes.fromhex(said["uuid"].replace("-", "")))
             asterisk.sendall(data[19:500])
         assert server.over(2)[-1].body["reason"] == "gone"
+
+
+def test_a_port_that_is_taken_and_a_secret_that_is_missing(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TOKEN", raising=False)
+
+    async def opened(settings: Settings) -> None:
+        async with lifespan(make_state(settings, predictor)):
+            pass
+
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = AudioSocketSettings(port=other.getsockname()[1])
+        with pytest.raises(UsageError, match="can't be listened on"):
+            asyncio.run(opened(Settings(audiosocket=taken)))
+    with pytest.raises(UsageError, match="no TOKEN"):
+        asyncio.run(opened(Settings(twilio=TwilioSettings(auth_token_env="TOKEN"))))
 
 
 def test_a_call_registered_with_another_worker(predictor: Predictor, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from voicetone.errors import UsageError
 from voicetone.server.audiosocket import (
     AudioSocketSettings,
     AudioSocketStream,
@@ -35,7 +36,7 @@ async def serve_audiosocket(state: ServerState, settings: AudioSocketSettings) -
     """Listen; close the server to stop. Its calls end with the hub.
 
     Raises:
-        OSError: the port can't be had.
+        UsageError: the port can't be had.
     """
     seats = _Seats(settings.connections)
 
@@ -50,7 +51,13 @@ async def serve_audiosocket(state: ServerState, settings: AudioSocketSettings) -
         finally:
             writer.close()
 
-    return await asyncio.start_server(connected, settings.host, settings.port, limit=READ)
+    try:
+        return await asyncio.start_server(connected, settings.host, settings.port, limit=READ)
+    except OSError as error:
+        raise UsageError(
+            f"[audiosocket]: {settings.host} port {settings.port} can't be listened on "
+            f"({error.strerror or error}): choose another host or port"
+        ) from error
 
 
 class _Seats:
