@@ -42,7 +42,7 @@ def event(call: str, seq: int, type: EventType = "tone", **body: Any) -> CallEve
     return CallEvent(call, seq, DAY + seq, type, 1, {"end": 2.5 * seq, **body})
 
 
-def until(done: Callable[[], object], seconds: float = 15.0) -> None:
+def until(done: Callable[[], object], seconds: float = 40.0) -> None:
     end = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < end, "in vain"

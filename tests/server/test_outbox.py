@@ -192,7 +192,7 @@ def test_waits_grow_to_a_bound(tries: int, chance: float) -> None:
 def test_deliveries_outlive_a_database_that_is_killed(tmp_path: Path, hook: Hook) -> None:
     with Postgres() as postgres:
         settings = StoreSettings(url=postgres.url, spill=tmp_path / "spill")
-        stores = [Store(settings, SystemClock(), [hook.settings()]) for _ in range(2)]
+        stores = [Store(settings, SystemClock(), [hook.settings(senders=2)]) for _ in range(2)]
         for store in stores:
             store.start()
         told = 0
@@ -204,10 +204,10 @@ def test_deliveries_outlive_a_database_that_is_killed(tmp_path: Path, hook: Hook
                 for at, call in enumerate("abcd"):
                     stores[at % 2].told(event(call, told))
 
-        tell(60)
+        tell(30)
         until(lambda: len(hook.got) > 20)
         postgres.kill()
-        tell(30)
+        tell(20)
         until(lambda: all(store.health()["away"] for store in stores))
         postgres.start()
         tell(10)
@@ -216,7 +216,7 @@ def test_deliveries_outlive_a_database_that_is_killed(tmp_path: Path, hook: Hook
             seqs = [body["seq"] for body in list(hook.got) if body["call"] == call]
             return list(dict.fromkeys(seqs))  # each once: those sent while it died come again
 
-        until(lambda: sum(len(got(call)) for call in "abcd") == 4 * told, 40)
+        until(lambda: sum(len(got(call)) for call in "abcd") == 4 * told, 60)
         for store in stores:
             store.stop()
     for call in "abcd":

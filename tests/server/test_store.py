@@ -81,7 +81,7 @@ def event(
     return CallEvent(call, seq, DAY + seq, type, channel, usual if body is None else body)
 
 
-def until(done: Callable[[], object], seconds: float = 15.0) -> None:
+def until(done: Callable[[], object], seconds: float = 40.0) -> None:
     end = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < end, "in vain"
@@ -273,7 +273,7 @@ def test_events_outlive_a_database_that_is_killed(
     settled(store)
     seqs = [row.seq for row in rows(store, events) if row.call.startswith("kill-")]
     assert sorted(seqs) == list(range(1, told + 1))
-    assert slowest < 0.5  # who tells is not held up; a busy machine is
+    assert slowest < 2  # who tells is not held up, however busy the machine is
     assert store.health()["lost"] == 0
     store.stop()
     assert list((tmp_path / "spill").iterdir()) == []

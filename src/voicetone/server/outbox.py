@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from voicetone.server.clock import Clock
 from voicetone.server.store_tables import Database, clean, deliveries, lanes, lock
-from voicetone.server.store_writer import brief
+from voicetone.server.store_writer import LONGEST_WAIT, brief
 from voicetone.server.targets import AnyTarget, Counts, Delivery, Failed, Target, make_target
 
 POLL_SECONDS = 0.5
@@ -121,8 +121,9 @@ class Sender:
                 wait = POLL_SECONDS * (0.75 + 0.5 * self._random.random())
             except Exception as error:  # the database is away, or whatever: go on
                 self._counts.last_error = brief(error)
-                log.info("target %s waits (%s)", self._settings.name, brief(error))
-                wait = min(wait * 2, 10.0)
+                if wait < 2 * POLL_SECONDS:  # once, not at every try
+                    log.info("target %s waits (%s)", self._settings.name, brief(error))
+                wait = min(max(wait * 2, 2 * POLL_SECONDS), LONGEST_WAIT)
         if target is not None:
             target.close()
 

@@ -35,7 +35,7 @@ from voicetone.server.store_tables import (
 FLUSH_SECONDS = 0.2
 BATCH = 500
 """Events of one transaction."""
-LONGEST_WAIT = 10.0
+LONGEST_WAIT = 5.0
 """Seconds between tries while the database is away."""
 HOUSEKEEPING_SECONDS = 3600.0
 FIRST_HOUSEKEEPING = 300.0
