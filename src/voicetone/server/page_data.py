@@ -363,12 +363,18 @@ def result_of(call: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> F
     last = max((float(e.get("end", 0.0)) for e in events), default=0.0)
     flags = dict.fromkeys(flag for channel in channels for flag in channel.flags)
     return FileResult(
-        file=call.get("external") or f"call {call['id']}",
+        file=_title(call),
         duration=float(closed["duration"]) if closed is not None else last,
         model=str(created.get("model") or call.get("model") or "not named"),
         flags=tuple(flags),
         channels=channels,
     )
+
+
+def _title(call: Mapping[str, Any]) -> str:
+    """A call's name where a report has a file's: it must not be taken for a path or a sign."""
+    name = str(call.get("external") or call["id"]).replace("/", "\u2215")
+    return name if name.strip(".-") else f"call {name}"
 
 
 def _channel(

@@ -22,7 +22,7 @@ from voicetone._version import __version__
 from voicetone.evaluation.call_report import render
 from voicetone.evaluation.page import TEMPLATES
 from voicetone.server.events import CallEvent, iso
-from voicetone.server.page_data import Board, PageSettings, Viewer, result_of
+from voicetone.server.page_data import Board, Viewer, result_of
 from voicetone.server.refusal import RefusedError
 from voicetone.server.state import ServerState, require, state_of
 from voicetone.types import FileResult
@@ -88,6 +88,7 @@ async def part(request: Request, name: str) -> Response:
 async def about(request: Request) -> dict[str, Any]:
     """What the page has to know before it can ask for more; no key is needed."""
     state = state_of(request)
+    _require_page(state)
     return {
         "version": __version__,
         "keys": not state.keys.open,
@@ -99,10 +100,11 @@ async def about(request: Request) -> dict[str, Any]:
 @router.get("/v1/feed")
 async def feed(request: Request) -> Response:
     """The calls of all workers as server-sent events, until the viewer leaves."""
-    await require(request, "read")
     state = state_of(request)
+    _require_page(state)
+    await require(request, "read")
     feeds = _feeds(state)
-    if feeds.board.viewers >= settings_of(state).viewers:
+    if feeds.board.viewers >= state.settings.page.viewers:
         raise RefusedError(
             "overloaded", "as many pages are open as this server allows: close one", 30.0
         )
@@ -151,11 +153,6 @@ async def report(request: Request, id: str) -> dict[str, Any]:
     alerts = [{k: e.get(k) for k in _ALERT} for e in events if e["type"] == "alert"]
     gaps = [{k: e[k] for k in ("start", "end", "reason")} for e in events if e["type"] == "gap"]
     return {"id": id, "html": html, "alerts": alerts, "gaps": gaps}
-
-
-def settings_of(state: ServerState) -> PageSettings:
-    """The page's settings."""
-    return state.settings.page
 
 
 class _Feeds:
@@ -298,9 +295,15 @@ def _json(message: Mapping[str, Any]) -> str:
     return json.dumps(message, separators=(",", ":"))
 
 
+def _require_page(state: ServerState) -> None:
+    if not state.settings.page.enabled:
+        raise RefusedError("not_found", _NO_PAGE)
+
+
 def _file(request: Request, name: str) -> Response:
-    if not settings_of(state_of(request)).enabled or name not in FILES:
-        raise RefusedError("not_found", "no such page here")
+    _require_page(state_of(request))
+    if name not in FILES:
+        raise RefusedError("not_found", _NO_PAGE)
     body, tag = _content(name)
     headers = {**_HEADERS, "ETag": tag, "Content-Security-Policy": policy()}
     if request.headers.get("if-none-match") == tag:
@@ -341,6 +344,7 @@ def _digest(template: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
+_NO_PAGE = "no such page here"
 _ALERT = ("time", "channel", "rule", "kind", "at", "message")
 _HEADERS = {
     "Cache-Control": "no-cache",

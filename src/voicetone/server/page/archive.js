@@ -4,7 +4,6 @@ import { ask } from "./access.js";
 import { byId, draw, make, percent, plural, say, visible } from "./tools.js";
 
 const DAY = 86400;
-const WIDTH = 600, HEIGHT = 160, FOOT = 26, HEAD = 18;
 const queues = new Set();
 
 /** @param {boolean} store whether this server keeps results */
@@ -33,12 +32,12 @@ async function count() {
 function show(found) {
   for (const { queue } of found.days) if (queue !== null) offer(queue);
   const { total } = found;
-  const negative = total.negative === null ? "no speech" : `negative to ${percent(total.negative)} on average`;
+  const negative = total.negative === null ? "no speech" : `${percent(total.negative)} negative on average`;
   say(byId("archive-said"), total.calls
     ? `${plural(total.calls, "call", "calls")}, ${hours(total.speech_seconds)} of speech, ${negative}; `
       + `${total.negative_calls} negative as a whole, ${total.turned_calls} turned negative and stayed so.`
     : "No call ended in this time.");
-  byId("archive-picture").replaceChildren(...(total.calls ? [picture(total.turned_at)] : []));
+  byId("archive-picture").replaceChildren(...(total.turned_calls ? [picture(total.turned_at)] : []));
   byId("archive-table").replaceChildren(...(total.calls ? [table(found.days)] : []));
 }
 
@@ -49,26 +48,23 @@ function offer(queue) {
 }
 
 function hours(seconds) {
+  if (seconds < 60) return `${Math.round(seconds)} s`;
   return seconds < 3600 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
 }
 
 /** How many calls turned negative in each tenth of their length. */
 function picture(counts) {
-  const most = Math.max(1, ...counts), step = WIDTH / counts.length;
-  const bars = counts.flatMap((n, i) => {
-    const height = ((HEIGHT - FOOT - HEAD) * n) / most;
-    const middle = { x: (i + 0.5) * step, "text-anchor": "middle" };
-    return [
-      draw("rect", { class: "bar", x: i * step + 6, y: HEIGHT - FOOT - height, width: step - 12, height }),
-      draw("text", { ...middle, y: HEIGHT - FOOT - height - 5 }, String(n)),
-      draw("text", { ...middle, class: "soft", y: HEIGHT - 8 }, `${10 * i}–${10 * i + 10}`),
-    ];
-  });
-  const words = counts.map((n, i) => `${10 * i} to ${10 * i + 10} %: ${n}`).join(", ");
+  const most = Math.max(...counts);
+  const rows = counts.map((n, i) => make("li", {},
+    make("span", {}, `${10 * i} to ${10 * i + 10} %`), bar("turned", n / most), make("b", {}, String(n))));
   return make("figure", {},
-    draw("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `Calls that turned negative, by place in the call. ${words}` },
-      draw("path", { class: "rule", d: `M0 ${HEIGHT - FOOT}H${WIDTH}` }), ...bars),
-    make("figcaption", { class: "small" }, "Calls that turned negative, by how much of the call was over (%)"));
+    make("figcaption", { class: "small" }, "How much of the call was over when it turned negative, and how many calls did so there"),
+    make("ol", { class: "tenths" }, ...rows));
+}
+
+function bar(kind, part) {
+  return draw("svg", { class: kind, viewBox: "0 0 100 10", preserveAspectRatio: "none", "aria-hidden": "true" },
+    draw("rect", { class: "ground", width: 100, height: 10 }), draw("rect", { class: "bar", width: 100 * part, height: 10 }));
 }
 
 function table(days) {
@@ -85,7 +81,5 @@ function table(days) {
 
 function share(value) {
   if (value === null) return make("td", {}, "no speech");
-  const bar = draw("svg", { class: "share", viewBox: "0 0 100 10", preserveAspectRatio: "none", "aria-hidden": "true" },
-    draw("rect", { class: "ground", width: 100, height: 10 }), draw("rect", { class: "bar", width: 100 * value, height: 10 }));
-  return make("td", {}, bar, ` ${percent(value)}`);
+  return make("td", {}, bar("share", value), ` ${percent(value)}`);
 }

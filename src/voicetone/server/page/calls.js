@@ -8,12 +8,13 @@ const SHOWN = 300; // s of a call's audio in a line
 const SHORT = 120; // the same for calls that are not longer
 const SORT_EVERY = 3000; // ms: an order that changes all the time can't be read
 const MOST_ALERTS = 50;
+const MOST_CARDS = 60; // of the most negative calls: a browser can't draw a thousand lines at once
 const WIDTH = 300, HEIGHT = 60;
 
 /** All calls that the feed told of, by id. */
 export const calls = new Map();
 const cards = new Map();
-const announced = new Set();
+let announced = new Set();
 let sorted = 0, held = false, fresh = true, ahead = 0;
 
 /** The picture of one channel: words, a line of the last minutes, and the tone of the whole call. */
@@ -53,7 +54,7 @@ export class ChannelPicture {
     SENTIMENTS.forEach((s, i) => say(this.values[i], channel.sentiment ? score(channel.sentiment[s]) : "–"));
     const overall = channel.overall;
     const words = overall && overall.sentiment
-      ? toneWords(overall.label, overall.sentiment) + (overall.label ? ` (${score(overall.confidence)})` : "")
+      ? `${toneWords(overall.label, overall.sentiment)} (${overall.label ? "" : "at most "}${score(overall.confidence)})`
       : "no speech yet";
     say(this.whole, `Whole call so far: ${words}`);
     this.line(channel.points || []);
@@ -87,12 +88,13 @@ class Card {
   constructor() {
     this.title = make("bdi");
     this.where = make("span");
-    this.time = make("span", { class: "time" });
+    this.time = make("span");
     this.alert = make("p", { class: "alert small" });
     this.body = make("div");
     this.pictures = [];
     this.node = make("li", { class: "panel call" },
-      make("div", { class: "call-head" }, make("h3", {}, this.title), this.time),
+      make("div", { class: "call-head" }, make("h3", {}, this.title),
+        make("span", { class: "time" }, make("span", { class: "unseen" }, "for "), this.time)),
       make("p", { class: "small where" }, this.where),
       this.body, this.alert);
   }
@@ -108,7 +110,7 @@ class Card {
     }
     call.channels.forEach((channel, i) => this.pictures[i].show(channel));
     const newest = call.alerts[call.alerts.length - 1];
-    say(this.alert, newest ? `! ${alertWords(newest)}` : "No alert");
+    say(this.alert, newest ? `! ${alertWords(newest, call)}` : "No alert");
     this.node.classList.toggle("has-alert", Boolean(newest));
     this.tick(call);
   }
@@ -134,6 +136,7 @@ export function told(message) {
   }
   for (const id of message.gone || []) calls.delete(id);
   show();
+  fresh = false; // what was there before the page is no news
   return ended;
 }
 
@@ -153,48 +156,59 @@ function distress(call) {
 }
 
 function show() {
-  const live = [...calls.values()].filter((call) => !call.ended);
+  const live = liveCalls();
   for (const id of [...cards.keys()]) {
     const call = calls.get(id);
-    if (!call || call.ended) {
-      cards.get(id).node.remove();
-      cards.delete(id);
-    }
+    if (!call || call.ended) drop(id);
   }
-  let added = false;
+  const first = live.length > 0 && sorted === 0;
   for (const call of live) {
-    if (!cards.has(call.id)) {
-      cards.set(call.id, new Card());
-      byId("calls").append(cards.get(call.id).node);
-      added = true;
-    }
-    cards.get(call.id).show(call);
+    if (!cards.has(call.id) && cards.size < MOST_CARDS && !first) add(call);
   }
+  sort(first);
+  for (const [id, card] of cards) card.show(calls.get(id));
   say(byId("live-count"), live.length ? `(${live.length})` : "");
   document.title = `${live.length ? `(${live.length}) ` : ""}voicetone: calls in progress`;
   byId("live-none").hidden = live.length > 0;
-  sort(added && sorted === 0);
+  byId("live-more").hidden = live.length <= MOST_CARDS;
+  say(byId("live-more"), `The ${MOST_CARDS} most negative of ${live.length} calls are shown.`);
   showAlerts();
+}
+
+const liveCalls = () => [...calls.values()].filter((call) => !call.ended);
+
+function add(call) {
+  const card = new Card();
+  card.show(call);
+  cards.set(call.id, card);
+  byId("calls").append(card.node);
+}
+
+function drop(id) {
+  cards.get(id).node.remove();
+  cards.delete(id);
 }
 
 /** Bring the cards into order, not too often and not while the viewer holds it. */
 function sort(now) {
-  if (held || (!now && Date.now() - sorted < SORT_EVERY)) return;
+  if (!now && (held || Date.now() - sorted < SORT_EVERY)) return;
   sorted = Date.now();
+  const order = liveCalls().sort((a, b) => distress(b) - distress(a) || (a.began < b.began ? -1 : 1)).slice(0, MOST_CARDS);
+  const wanted = new Set(order.map((call) => call.id));
+  for (const id of [...cards.keys()]) if (!wanted.has(id)) drop(id);
   const list = byId("calls");
-  const ids = [...cards.keys()].sort((a, b) => {
-    const difference = distress(calls.get(b)) - distress(calls.get(a));
-    return difference || (calls.get(a).began < calls.get(b).began ? -1 : 1);
-  });
-  ids.forEach((id, i) => {
-    const node = cards.get(id).node;
-    if (list.children[i] !== node) list.insertBefore(node, list.children[i]);
+  order.forEach((call, i) => {
+    if (!cards.has(call.id)) add(call);
+    const node = cards.get(call.id).node;
+    if (list.children[i] !== node) list.insertBefore(node, list.children[i] || null);
   });
 }
 
-function alertWords(alert) {
+function alertWords(alert, call) {
+  const channel = call.channels.length > 1 && call.channels.find((c) => c.channel === alert.channel);
+  const who = channel ? `, ${visible(channel.name || `channel ${channel.channel}`)}` : "";
   const at = alert.at === null || alert.at === undefined ? "" : `at ${clock(alert.at)}, `;
-  return `${at}${visible(alert.rule || "alert")}: ${visible(alert.message || alert.kind || "")}`;
+  return `${at}${visible(alert.rule || "alert")}${who}: ${visible(alert.message || alert.kind || "")}`;
 }
 
 function showAlerts() {
@@ -202,21 +216,21 @@ function showAlerts() {
   for (const call of calls.values()) for (const alert of call.alerts) all.push([alert, call]);
   all.sort((a, b) => (a[0].time < b[0].time ? 1 : -1));
   const shown = all.slice(0, MOST_ALERTS);
-  const news = shown.filter(([alert, call]) => !announced.has(`${call.id} ${alert.seq}`));
+  const key = ([alert, call]) => `${call.id} ${alert.seq}`;
+  const news = shown.filter((one) => !announced.has(key(one)));
+  announced = new Set(all.map(key));
   if (!news.length && byId("alert-list").children.length === shown.length) return;
-  for (const [alert, call] of news) announced.add(`${call.id} ${alert.seq}`);
   byId("alert-list").replaceChildren(...shown.map(([alert, call]) => make("li", {},
     make("bdi", { class: "who" }, nameOf(call)),
     make("time", { datetime: alert.time, class: "small" }, new Date(alert.time).toLocaleTimeString()),
-    make("span", {}, alertWords(alert)))));
+    make("span", {}, alertWords(alert, call)))));
   byId("alert-list").hidden = !shown.length;
   byId("alerts-none").hidden = shown.length > 0;
   if (news.length && !fresh) {
     const [alert, call] = news[0];
     const more = news.length > 1 ? ` and ${plural(news.length - 1, "more alert", "more alerts")}` : "";
-    say(byId("announcer"), `Alert, ${nameOf(call)}: ${alertWords(alert)}${more}`);
+    say(byId("announcer"), `Alert, ${nameOf(call)}: ${alertWords(alert, call)}${more}`);
   }
-  fresh = false;
 }
 
 byId("hold").addEventListener("click", () => {

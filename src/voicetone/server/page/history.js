@@ -10,6 +10,7 @@ const REASONS = {
   call_too_long: "longer than this server allows", draining: "the server went down",
   model_failed: "the model failed on it", bad_messages: "its messages could not be read",
 };
+const rows = new Map(); // what is shown: id → [what it was made of, its element]
 let stored = [], more = false, kept = false, timer = 0, latest = 0;
 
 /** @param {boolean} store whether this server keeps results */
@@ -65,18 +66,38 @@ async function past(limit, before) {
 }
 
 function show() {
-  const rows = new Map();
-  for (const call of calls.values()) if (call.ended) rows.set(call.id, fromFeed(call));
+  const known = new Map();
+  for (const call of calls.values()) if (call.ended) known.set(call.id, fromFeed(call));
   for (const call of stored) {
     const live = calls.get(call.id);
-    if (!(live && !live.ended) && (call.ended !== null || !rows.has(call.id))) rows.set(call.id, fromStore(call));
+    if (!(live && !live.ended) && (call.ended !== null || !known.has(call.id))) known.set(call.id, fromStore(call));
   }
-  const list = [...rows.values()].sort((a, b) => b.began - a.began);
-  byId("past").replaceChildren(...list.map(row));
+  place([...known.values()].sort((a, b) => b.began - a.began));
   byId("older").hidden = !more;
-  if (!list.length) say(byId("history-said"), "None yet.");
+  if (!known.size) say(byId("history-said"), "None yet.");
   else if (!kept) say(byId("history-said"), "This server has no store: these are forgotten when it stops, and have no report.");
   else if (byId("history-said").textContent === "None yet.") say(byId("history-said"), "");
+}
+
+/** Put the calls in their place; what stays is not touched, so that it keeps the focus. */
+function place(list) {
+  const here = byId("past"), wanted = new Set(list.map((call) => call.id));
+  for (const call of list) {
+    const made = JSON.stringify(call), old = rows.get(call.id);
+    if (old && old[0] === made) continue;
+    const node = row(call);
+    if (old) old[1].replaceWith(node);
+    rows.set(call.id, [made, node]);
+  }
+  for (const [id, [, node]] of [...rows]) {
+    if (wanted.has(id)) continue;
+    node.remove();
+    rows.delete(id);
+  }
+  list.forEach((call, i) => {
+    const node = rows.get(call.id)[1];
+    if (here.children[i] !== node) here.insertBefore(node, here.children[i] || null);
+  });
 }
 
 function fromFeed(call) {

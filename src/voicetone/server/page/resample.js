@@ -1,7 +1,7 @@
 // From the microphone's rate to 16 kHz, piece by piece: a windowed-sinc low-pass, read at the times
 // of the new samples. The kernel is tabulated; between its entries it is linear.
 
-const CROSSINGS = 16; // of zero on each side: the steepness
+const CROSSINGS = 32; // of zero on each side: the steepness
 const STEPS = 256; // of the table per input sample
 const PASSED = 0.92; // of the new band; the rest is the slope
 
@@ -21,6 +21,7 @@ export class Resampler {
    *  @param {Float32Array} samples
    *  @returns {Float32Array} */
   push(samples) {
+    if (this.ratio === 1) return samples;
     const all = new Float32Array(this.kept.length + samples.length);
     all.set(this.kept);
     all.set(samples, this.kept.length);
