@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from server.postgres import Postgres
 from voicetone.errors import UsageError
 from voicetone.server.events import CallEvent, EventType
+from voicetone.server.refusal import RefusedError
 from voicetone.server.store import Store, StoreAwayError, StoreSettings, make_store
 from voicetone.server.store_queries import delete_old, end_lost
 from voicetone.server.store_spill import Item, Spill, from_line, to_line
@@ -168,7 +169,7 @@ def test_a_call_is_told_again_as_it_was(url: str, clock: BentClock, tmp_path: Pa
         summary = await store.summary()
         assert summary["total"]["calls"] == summary["total"]["negative_calls"] == 2
         assert summary["days"][0]["turned_at"][1] == 2
-        with pytest.raises(UsageError):
+        with pytest.raises(RefusedError, match="cursor"):
             await store.calls(before="nonsense")
 
     asyncio.run(look())
@@ -284,6 +285,7 @@ import sys, time
 from pathlib import Path
 from voicetone.server.clock import SystemClock
 from voicetone.server.events import CallEvent
+from voicetone.server.refusal import RefusedError
 from voicetone.server.store import Store, StoreSettings
 store = Store(StoreSettings(url=sys.argv[1], spill=Path(sys.argv[2])), SystemClock())
 store.start()

@@ -182,7 +182,7 @@ class Store:
             until: began before.
 
         Raises:
-            UsageError: no such cursor.
+            RefusedError: no such cursor.
             StoreAwayError: the database is away.
         """
         return await self._read(

@@ -9,9 +9,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from voicetone.errors import UsageError
 from voicetone.server.archive import StoredCall, summarise
 from voicetone.server.events import iso
+from voicetone.server.refusal import RefusedError
 from voicetone.server.store_tables import (
     NAME_LENGTH,
     Database,
@@ -74,7 +74,7 @@ def find_calls(
     """Calls, newest first.
 
     Raises:
-        UsageError: a cursor that no answer had.
+        RefusedError: a cursor that no answer had.
     """
     where = _span(since, until, queue)
     if external is not None:
@@ -84,7 +84,8 @@ def find_calls(
         try:
             at = float(began)
         except ValueError:
-            raise UsageError("before: not the cursor of a call: take it from an answer") from None
+            said = "before: not the cursor of a call: take it from an answer"
+            raise RefusedError("bad_request", said) from None
         where.append(sa.or_(calls.c.began < at, sa.and_(calls.c.began == at, calls.c.id < id)))
     order = (calls.c.began.desc(), calls.c.id.desc())
     chosen = sa.select(calls).where(*where).order_by(*order).limit(_bounded(limit))
