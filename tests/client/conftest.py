@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,3 +49,24 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("recording") / "two.wav"
     soundfile.write(path, sound, RATE, subtype="PCM_16")
     return path
+
+
+@pytest.fixture(scope="session")
+def needs_node() -> Path:
+    """Node with a WebSocket of its own; without one the test skips."""
+    found = shutil.which("node")
+    if found is None:
+        pytest.skip("node is not installed")
+    done = subprocess.run(
+        [
+            found,
+            "--experimental-websocket",
+            "-e",
+            "new WebSocket('ws://127.0.0.1:9').onerror=()=>0",
+        ],
+        capture_output=True,
+        timeout=30,
+    )
+    if done.returncode != 0:
+        pytest.skip("this node has no WebSocket")
+    return Path(found)

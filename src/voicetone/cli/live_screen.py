@@ -195,7 +195,7 @@ def _drawn(channel: Channel, board: Board, width: int, rows: int) -> list[Text]:
     lines = []
     for number, cells in enumerate(chart(channel.windows, columns, board.sure_from, rows)):
         word = words.get(number, "")
-        text = Text(f"{word:>{AXIS_WIDTH - 2}} ", style="dim").append("┤" if word else "│")
+        text = Text().append(f"{word:>{AXIS_WIDTH - 2}} {'┤' if word else '│'}", style="dim")
         for mark in cells:
             text.append(mark, style=f"bold {colours[mark]}" if mark in colours else "dim")
         lines.append(text)

@@ -66,6 +66,8 @@ class AsyncStream:
             raise UsageError(f"keep_seconds {keep_seconds:g}: keep {LEAST_KEPT:g} s or more")
         self.resumed = 0
         """How often a cut connection was taken up again."""
+        self.connection: ClientConnection | None = None
+        """The newest WebSocket; None before the first."""
         self._url, self._start, self._key = stream_address(url), start, key
         self._tape = Tape(start.frame_bytes, round(keep_seconds * start.sample_rate))
         self._patience = patience
@@ -286,6 +288,7 @@ class AsyncStream:
 
     async def _serve(self, connection: ClientConnection) -> None:
         """Read and write until the connection is cut or the call has ended."""
+        self.connection = connection
         write = asyncio.create_task(self._write(connection), name="voicetone writer")
         try:
             async for text in connection:
