@@ -195,7 +195,7 @@ def test_only_origins_that_are_named(text: str) -> None:
 def test_live_calls_are_listed_as_they_go(unlocked: tuple[ServerState, int]) -> None:
     port = unlocked[1]
     client = Client(port, {**START, "call": "mine", "queue": "billing"})
-    client.audio(speech(5.0))
+    client.audio(speech(5.5))
     client.until("tone")
     listed = ask(port, "GET", "/v1/calls")[1]["calls"]
     assert len(listed) == 1
@@ -203,7 +203,7 @@ def test_live_calls_are_listed_as_they_go(unlocked: tuple[ServerState, int]) -> 
     assert (one["external"], one["queue"], one["position"], one["live"]) == (
         "mine",
         "billing",
-        5.0,
+        5.5,
         True,
     )
     assert one["tone"]["1"]["current"]["sentiment"] is not None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from voicetone.errors import DataError
+from voicetone.errors import DataError, UsageError
 from voicetone.server.keys import LOCAL, Keys, KeySettings, bearer, new_key
 from voicetone.server.refusal import RefusedError
 from voicetone.server.tickets import Tickets, in_protocols, worker_of
@@ -46,6 +46,9 @@ def test_a_new_key_opens_what_its_entry_says() -> None:
     assert keys.check(key, "read").name == "desk"
     assert new_key("desk")[0] != key
     assert len(key) >= 43  # 32 bytes
+    for wrong in ("", "a b", 'a"', "a\n"):
+        with pytest.raises(UsageError, match="a key's name"):
+            new_key(wrong)
 
 
 def test_wrong_keys_and_scopes() -> None:

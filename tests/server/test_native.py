@@ -64,7 +64,7 @@ TYPED = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(
         st.text(max_size=200) | JSON.map(json.dumps) | TYPED.map(json.dumps) | st.binary(),

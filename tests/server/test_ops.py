@@ -43,7 +43,7 @@ def figures(page: str) -> dict[tuple[str, ...], float]:
 def test_figures_follow_the_calls(predictor: Predictor, capsys: pytest.CaptureFixture[str]) -> None:
     with serving(predictor, quiet_settings()) as (_, port):
         client = Client(port, {**START, "call": "+44 20 7946 0000"})
-        client.audio(speech(10.0))
+        client.audio(speech(10.5))
         client.send(b"\0")
         for _ in range(3):
             client.until("window")

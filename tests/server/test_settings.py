@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -52,10 +53,8 @@ def test_words_are_stronger_than_the_environment_than_the_file(file: Path) -> No
     environment = {
         "VOICETONE_SERVER__LIMITS__CHANNELS": "50",
         "VOICETONE_SERVER__WORKERS": "3",
-        "VOICETONE_SERVER__QUEUE": "x",
         "VOICETONE_DATA": "/nowhere",
     }
-    del environment["VOICETONE_SERVER__QUEUE"]
     read = read_settings(file, ["limits.channels=60", "notice=You are heard."], environment)
     assert (read.port, read.workers, read.limits.channels) == (9000, 3, 60)
     assert read.notice == "You are heard."
@@ -130,7 +129,5 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=80), st.lists(st.text(max_size=30), max_size=3))
 def test_nothing_but_one_line_from_any_words(text: str, words: list[str]) -> None:
-    try:
+    with contextlib.suppress(DataError, UsageError):
         read_settings(None, words, {"VOICETONE_SERVER__LIMITS__X": text})
-    except (DataError, UsageError) as error:
-        assert str(error)

@@ -188,6 +188,16 @@ def test_figures_of_all_workers_from_any(two: Command) -> None:
     assert len(heads) == len(set(heads))
 
 
+def test_tickets_work_whichever_worker_is_reached(two: Command) -> None:
+    for _ in range(8):
+        request = urllib.request.Request(f"http://127.0.0.1:{two.port}/v1/tickets", method="POST")
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            ticket = f"voicetone.ticket.{json.loads(answer.read())['ticket']}"
+        opened(two.port, subprotocols=["voicetone.v1", ticket]).close()
+        with pytest.raises(InvalidStatus):
+            opened(two.port, subprotocols=["voicetone.v1", ticket])
+
+
 def test_the_private_folder_is_private(tmp_path: Path) -> None:
     with run_folder(quiet_settings()) as folder:
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -226,7 +236,7 @@ def test_a_port_that_is_taken_is_one_line() -> None:
 
 def test_calls_end_well_when_the_server_goes_down(toy: Path, tmp_path: Path) -> None:
     """SIGTERM: no new call, those in progress have their time, exit code 0."""
-    command = Command(toy, "--port", "0", "store.url=''", "drain_seconds=3")
+    command = Command(toy, "--port", "0", "store.url=''", "drain_seconds=5")
     ends, stays = Client(command.port, START), Client(command.port, START)
     for client in (ends, stays):
         client.audio(speech(3.0))

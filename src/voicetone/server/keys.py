@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from voicetone.errors import DataError
+from voicetone.errors import DataError, UsageError
 from voicetone.server.clock import Clock, SystemClock
 from voicetone.server.refusal import RefusedError
 
@@ -29,7 +30,8 @@ COUNTED: frozenset[Scope] = frozenset(("stream", "files", "telephony", "chime"))
 LONGEST = 512
 """Characters of what is presented; more is no key."""
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+Name = Annotated[str, Field(pattern=NAME)]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -196,7 +198,12 @@ def new_key(name: str) -> tuple[str, str]:
 
     Returns:
         The key, and TOML that holds its hash only.
+
+    Raises:
+        UsageError: a name that a key can't have.
     """
+    if not re.fullmatch(NAME.strip("^$"), name):
+        raise UsageError(f"{name!r}: a key's name is letters, digits and . _ -: choose another")
     key = secrets.token_urlsafe(32)
     digest = hashlib.sha256(key.encode()).hexdigest()
     entry = f'[[keys]]\nname = "{name}"\nhash = "{digest}"\nscopes = ["stream", "read"]\n'
