@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toy import make_toy_bundle
 
+from toy import make_toy_bundle
 from voicetone.audio.telephony import mulaw_encode, s16le_encode
 from voicetone.inference.live import LiveSession, WindowEvent
 from voicetone.pretrained import load
@@ -144,6 +144,8 @@ def test_no_room_no_consent_no_lawful_channel(predictor: Predictor) -> None:
         with pytest.raises(RefusedError) as staff:
             hub.open(start(channels=2, names=names, analysed=(1,)))
         assert staff.value.code == "forbidden"
+        with pytest.raises(RefusedError, match="staff"):
+            hub.open(start(names=("agent",)))
         call = hub.open(start(channels=2, names=names, analysed=(1, 2)))
         assert call.session.channels == (2,)
         hub.open(start())

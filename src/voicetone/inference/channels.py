@@ -51,7 +51,7 @@ def choose_channels(
     if names is None:
         return Choice(everything, "the channels have no names: all are analysed")
     numbered = list(enumerate(names, 1))
-    staff = {i for i, name in numbered if _has(name, STAFF)}
+    staff = {i for i, name in numbered if is_staff(name)}
     customers = tuple(i for i, name in numbered if i not in staff and _has(name, CUSTOMER))
     others = tuple(i for i in everything if i not in staff)
     if staff and customers:
@@ -59,6 +59,11 @@ def choose_channels(
     if staff and others:
         return Choice(others, "without the agent: ask for that channel to have it too")
     return Choice(everything, "no channel is named as an agent beside others: all are analysed")
+
+
+def is_staff(name: str) -> bool:
+    """Whether a channel's name is that of somebody at work."""
+    return _has(name, STAFF)
 
 
 def rows_of(channels: Sequence[int]) -> list[int]:

@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from voicetone.errors import AudioError, UsageError, VoicetoneError
+from voicetone.server.lawful import lawful_channels
+from voicetone.server.refusal import RefusedError
 
 if TYPE_CHECKING:
     from voicetone.pretrained.predictor import Predictor
@@ -64,14 +66,6 @@ class Wanted:
         return Wanted(**body)
 
 
-class TurnedDownError(VoicetoneError):
-    """A recording that is not analysed; `code` as in `refusal.py`."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
 def analysed(path: str, wanted: Wanted, predictor: Predictor, say: Say) -> dict[str, Any]:
     """The result of one recording, as `voicetone analyze --json` writes it.
 
@@ -82,7 +76,7 @@ def analysed(path: str, wanted: Wanted, predictor: Predictor, say: Say) -> dict[
         say: told of `seconds` done and in all, first when the length is known.
 
     Raises:
-        AudioError, UsageError, TurnedDownError, BundleError: why there is none.
+        AudioError, UsageError, RefusedError, BundleError: why there is none.
     """
     from voicetone.audio.decode import open_audio
     from voicetone.inference.file import analyze
@@ -90,12 +84,13 @@ def analysed(path: str, wanted: Wanted, predictor: Predictor, say: Say) -> dict[
     with open_audio(path) as source:
         count, length = source.channels, source.duration
     if count > wanted.channels:
-        raise TurnedDownError(
+        raise RefusedError(
             "unsupported_media",
             f"{count} channels: {wanted.channels} at most are taken: send those with speech",
         )
     _check_length(length or 0.0, wanted)
-    channels = lawful(count, wanted)
+    asked = _numbers(count, wanted)
+    channels = lawful_channels(count, wanted.names, asked, wanted.staff_reason)
     say({"done": 0.0, "seconds": length})
 
     def progress(done: float, total: float | None) -> None:
@@ -106,37 +101,11 @@ def analysed(path: str, wanted: Wanted, predictor: Predictor, say: Say) -> dict[
     return {**result.to_dict(), "file": wanted.name}
 
 
-def lawful(count: int, wanted: Wanted) -> tuple[int, ...] | None:
-    """The channels to analyse, counted from 1; None for what their names tell.
-
-    As in live calls the staff's channel is left out where the parties have names, unless the
-    operator has said why it is lawful.
-
-    Raises:
-        UsageError: names or channels that don't fit.
-        TurnedDownError: only the staff's channel was asked for.
-    """
-    from voicetone.inference.channels import choose_channels
-
-    names, asked = wanted.names, _numbers(count, wanted)
-    usual = choose_channels(count, names).channels
-    if asked is None or names is None or wanted.staff_reason is not None:
-        return asked
-    kept = tuple(sorted(set(asked) & set(usual)))
-    if not kept and asked:
-        raise TurnedDownError(
-            "forbidden",
-            "the channel of staff is not analysed here: inferring emotions of people at work is "
-            "unlawful in places; the operator would have to set a reason",
-        )
-    return asked if set(asked) <= set(usual) else kept
-
-
 def answer(path: str, wanted: Wanted, load: Callable[[], Predictor], say: Say) -> None:
     """Analyse one recording and say the result, or why there is none."""
     try:
         result = analysed(path, wanted, load(), say)
-    except TurnedDownError as error:
+    except RefusedError as error:
         said = {"code": error.code, "message": str(error)}
     except AudioError as error:
         said = {"code": "unsupported_media", "message": str(error)}
@@ -216,7 +185,7 @@ def _numbers(count: int, wanted: Wanted) -> tuple[int, ...] | None:
 
 def _check_length(seconds: float, wanted: Wanted) -> None:
     if seconds > wanted.seconds:
-        raise TurnedDownError(
+        raise RefusedError(
             "message_too_large",
             f"longer than {wanted.seconds:g} s, which is the most that is taken: send it in parts",
         )

@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field
 from pydantic import dataclasses as checked
 
 from voicetone.errors import VoicetoneError
-from voicetone.inference.channels import CUSTOMER, STAFF
+from voicetone.inference.channels import CUSTOMER, is_staff
 from voicetone.server.call import LiveCall
 from voicetone.server.chime_events import LegTone, Told, status_event
 from voicetone.server.events import CallEvent, iso
@@ -419,6 +419,6 @@ def is_caller(names: tuple[str, ...] | None, channel: int) -> bool:
         channel: from 1.
     """
     name = names[channel - 1].lower() if names else ""
-    if any(word in name for word in STAFF):
+    if is_staff(name):
         return False
     return any(word in name for word in CUSTOMER) or channel == 1

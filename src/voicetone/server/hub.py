@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from voicetone.errors import AudioError, UsageError
-from voicetone.inference.channels import choose_channels
 from voicetone.server.call import CallStart, LiveCall, Publish, Watch
 from voicetone.server.clock import Clock, SystemClock
 from voicetone.server.engine import Engine
 from voicetone.server.events import CallEvent
+from voicetone.server.lawful import lawful_channels
 from voicetone.server.refusal import RefusedError
 
 SWEEP_SECONDS = 1.0
@@ -117,7 +117,12 @@ class Hub:
                 "no consent: start a call with consent = true once those who are heard know that "
                 "their voice's tone is analysed and agree, or set it for the credential",
             )
-        start = self._lawful(start)
+        try:
+            reason = self.limits.staff_reason
+            analysed = lawful_channels(start.channels, start.names, start.analysed, reason)
+        except UsageError as error:
+            raise RefusedError("bad_request", str(error)) from error
+        start = replace(start, analysed=analysed)
         id = id or secrets.token_urlsafe(12)
         if id in self.calls:
             raise RefusedError("conflict", "this call is in progress already")
@@ -155,22 +160,6 @@ class Hub:
         if said is not None:
             self.refused += 1
             raise said
-
-    def _lawful(self, start: CallStart) -> CallStart:
-        """Without the staff's channel, unless the operator has said why it is lawful."""
-        if self.limits.staff_reason is not None or start.names is None or start.analysed is None:
-            return start
-        usual = choose_channels(start.channels, start.names)
-        if set(start.analysed) <= set(usual.channels):
-            return start
-        if not set(start.analysed) & set(usual.channels):
-            raise RefusedError(
-                "forbidden",
-                "the channel of staff is not analysed here: inferring emotions of people at work "
-                "is unlawful in places; the operator would have to set a reason",
-            )
-        kept = tuple(c for c in start.analysed if c in usual.channels)
-        return replace(start, analysed=kept)
 
     def _publish(self, event: CallEvent) -> None:
         for told in list(self._told):

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from voicetone.errors import UsageError
-from voicetone.inference.channels import STAFF
 from voicetone.server.call import CallStart
 from voicetone.server.refusal import RefusedError
 
@@ -217,19 +216,3 @@ def from_environment(name: str) -> str:
             f"the environment has no {name}: set it to the secret, or drop the setting"
         )
     return value
-
-
-def require_customer(start: CallStart, staff_reason: str | None) -> None:
-    """Refuse a call of which staff only is heard, unless the operator has said why it is lawful.
-
-    Raises:
-        RefusedError: staff only.
-    """
-    if staff_reason is not None or not start.names:
-        return
-    if all(any(word in name.lower() for word in STAFF) for name in start.names):
-        raise RefusedError(
-            "forbidden",
-            "only staff is heard in this call: stream the customer's side, too, or have the "
-            "operator set a reason",
-        )

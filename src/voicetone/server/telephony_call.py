@@ -18,7 +18,6 @@ from voicetone.server.telephony import (
     Lost,
     Open,
     Update,
-    require_customer,
 )
 
 PIECE_SECONDS = 5.0
@@ -53,7 +52,6 @@ class Runner:
         """
         for action in actions:
             if isinstance(action, Open):
-                require_customer(action.start, self._hub.limits.staff_reason)
                 self.call = self._hub.open(action.start)
             elif self.call is not None and not self.call.closing:
                 await self._one(self.call, action)
