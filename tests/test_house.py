@@ -26,7 +26,7 @@ MACHINE_PATHS = re.compile(
 UNSAFE = re.compile("|".join([r"\bpick" + r"le\.", "trust_remote_code=" + "True"]))
 
 # Rooms that are entered only with an extra installed.
-HEAVY_ROOMS = ("models", "training", "augment")
+HEAVY_ROOMS = ("models", "training", "augment", "server")
 OPTIONAL = (
     "torch",
     "onnx",

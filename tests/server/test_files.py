@@ -269,7 +269,7 @@ def test_consent_of_the_credential_is_enough(client: TestClient) -> None:
 
 
 def settled(client: TestClient, where: str) -> dict[str, Any]:
-    for _ in range(400):
+    for _ in range(4000):
         answer = client.get(where)
         assert answer.status_code == 200, answer.text
         job: dict[str, Any] = answer.json()
