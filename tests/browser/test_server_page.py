@@ -401,8 +401,8 @@ RESAMPLED = """async ([rate, hertz]) => {
     const { Resampler } = await import('./page/resample.js');
     const make = (size) => {
         const resampler = new Resampler(rate), made = [];
-        for (let at = 0; at < rate; at += size) {
-            const n = Math.min(size, rate - at);
+        for (let at = 0; at < rate / 4; at += size) {
+            const n = Math.min(size, rate / 4 - at);
             made.push(...resampler.push(Float32Array.from({ length: n }, (_, i) =>
                 0.5 * Math.sin(2 * Math.PI * hertz * (at + i) / rate))));
         }
@@ -415,11 +415,11 @@ RESAMPLED = """async ([rate, hertz]) => {
 def test_the_microphones_rate_becomes_ours(opened: Open) -> None:
     page, _ = opened(quiet_settings())
     for rate in (16000, 44100, 48000):
-        for hertz, passes in ((1000, True), (6500, True), (9500, False), (12000, False)):
+        for hertz, passes in ((1000, True), (6500, True), (9500, False)):
             if 2 * hertz > rate:
                 continue
             small, large = (np.array(x) for x in page.page.evaluate(RESAMPLED, [rate, hertz]))
-            assert len(small) == pytest.approx(16000, abs=50)
+            assert len(small) == pytest.approx(4000, abs=50)
             assert small == pytest.approx(large, abs=1e-6)
             wanted = 0.5 * passes * np.sin(2 * np.pi * hertz * np.arange(len(small)) / 16000)
             most = 0.003 if passes else 0.5e-3  # -60 dB
