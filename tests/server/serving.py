@@ -98,7 +98,7 @@ class Command:
         for line in self.process.stderr:
             self.lines.put(json.loads(line) if line.startswith("{") else {"event": line})
 
-    def wait_for(self, event: str, seconds: float = 30.0) -> dict[str, Any]:
+    def wait_for(self, event: str, seconds: float = 60.0) -> dict[str, Any]:
         """The next log line of an event."""
         while True:
             line = self.lines.get(timeout=seconds)
@@ -106,7 +106,7 @@ class Command:
             if line["event"] == event:
                 return line
 
-    def end(self, signal_: int = signal.SIGTERM, seconds: float = 30.0) -> int:
+    def end(self, signal_: int = signal.SIGTERM, seconds: float = 60.0) -> int:
         """Its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal_)
@@ -142,14 +142,14 @@ class Client:
         else:
             self.socket.send(message)
 
-    def get(self, seconds: float = 10.0) -> dict[str, Any]:
+    def get(self, seconds: float = 60.0) -> dict[str, Any]:
         """The next message."""
         said = json.loads(self.socket.recv(timeout=seconds))
         conforms(said)
         self.events.append(said)
         return said
 
-    def until(self, type: str, seconds: float = 10.0) -> dict[str, Any]:
+    def until(self, type: str, seconds: float = 60.0) -> dict[str, Any]:
         """The next message of a type."""
         while (said := self.get(seconds))["type"] != type:
             pass

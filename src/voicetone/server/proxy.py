@@ -14,7 +14,7 @@ from voicetone.server.state import ServerState
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
 
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 30.0
 """That a worker which died has to be back."""
 STEP_SECONDS = 0.2
 
