@@ -391,6 +391,11 @@ def test_it_fits_and_nothing_jumps(opened: Open, width: int, scheme: str) -> Non
     wait_until(page.page, "!document.querySelector('.call .word').textContent.includes('yet')")
     page.page.wait_for_timeout(300)
     assert page.page.evaluate("window.shifts") < 0.01
+    calls[0].finish()
+    page.says("#past h3", "a-word")
+    page.page.wait_for_timeout(600)
+    page.page.click("#again")
+    page.says("#archive-said", "1 call,")
     assert page.page.evaluate("document.documentElement.scrollWidth") <= width
     style = page.page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert style == ("rgb(15, 20, 26)" if scheme == "dark" else "rgb(245, 246, 248)")
