@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -202,6 +203,38 @@ def test_a_server_that_went_away_is_said(server: Running) -> None:
                 [event async for event in stream]
 
     asyncio.run(work())
+
+
+def test_an_end_that_fails_within_a_with(predictor: Predictor) -> None:
+    with serving(predictor) as server:
+        stream = Stream.open(server.url, sample_rate=RATE, consent=True, patience=0.3)
+    with pytest.raises(ConnectionLostError, match="begin another"), stream:
+        stream.close()
+    stream.cancel()
+    with pytest.raises(ConnectionLostError):
+        list(stream)
+
+
+def test_an_attempt_of_its_own_that_was_late_does_not_end_it(
+    server: Running, recording: Path, wanted: FileResult
+) -> None:
+    async def work() -> list[Event]:
+        from websockets.asyncio.client import connect
+
+        sound = audio(recording)
+        stream = await AsyncStream.open(server.url, sample_rate=RATE, consent=True, channels=2)
+        await stream.send(sound[:, : 9 * RATE])
+        late = {"type": "session.resume", "token": stream._token, "last_seq": 0}
+        async with connect(server.url.replace("http", "ws") + "/v1/stream") as other:
+            await other.send(json.dumps(late))
+            assert json.loads(await other.recv())["type"] == "session.resumed"
+            while not stream.resumed:
+                await asyncio.sleep(0.01)
+        await stream.send(sound[:, 9 * RATE :])
+        await stream.close()
+        return [event async for event in stream]
+
+    same_as_file(asyncio.run(work()), wanted)
 
 
 def test_nobody_there() -> None:

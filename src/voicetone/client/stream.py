@@ -42,9 +42,12 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0
 SLACK = 0.001
 """Seconds that an event's times are rounded to."""
 
-AGAIN = frozenset({"overloaded", "draining", "too_many_calls", "rate_limited", "internal"})
-"""Refusals after which a cut call is tried once more."""
-RESUMABLE = frozenset({"too_slow", "draining"})
+AGAIN = frozenset(
+    {"overloaded", "draining", "too_many_calls", "rate_limited", "internal", "conflict"}
+)
+"""Refusals after which a cut call is tried once more. A conflict is one with an earlier attempt of
+our own, which the server took for lost too late: nobody else has the token."""
+RESUMABLE = frozenset({"too_slow", "draining", "conflict"})
 """Fatal errors of a connection whose call goes on."""
 
 
@@ -231,7 +234,7 @@ class AsyncStream:
 
     async def cancel(self) -> None:
         """Leave at once. The server holds the call for a while and then ends it as `gone`."""
-        if self._task is not None:
+        if self._task is not None and not self._task.done():
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
@@ -369,7 +372,7 @@ class AsyncStream:
         received, token = message.get("received_samples"), message.get("token")
         if not isinstance(received, int) or not self._tape.start <= received <= self._tape.end:
             raise ServerError(
-                "conflict",
+                "not_found",
                 f"the server goes on from sample {received}, and here are those from "
                 f"{self._tape.start} to {self._tape.end}: begin another call",
             )

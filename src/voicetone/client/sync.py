@@ -98,7 +98,7 @@ class Stream:
         try:
             return self._run(self._inner.close())
         finally:
-            self._loop.stop()
+            self.cancel()  # where it was interrupted; a stream that has ended is only let go
 
     def cancel(self) -> None:
         """Leave at once; see `AsyncStream.cancel`."""
