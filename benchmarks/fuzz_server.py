@@ -123,9 +123,21 @@ def fuzz(
         crashes: folder for what crashed.
         mark: two numbers shared with the parent: which target and case is being run.
     """
-    signal.signal(signal.SIGALRM, _hung)
+    before = signal.signal(signal.SIGALRM, _hung)
+    try:
+        return _fuzzed(targets, _order(targets, counts), seed, crashes, mark)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def _fuzzed(
+    targets: Sequence[Target],
+    order: list[tuple[Target, int]],
+    seed: int,
+    crashes: Path,
+    mark: Any,
+) -> Seen:
     seen = Seen({target.name: Tally() for target in targets})
-    order = _order(targets, counts)
     for done, (target, number) in enumerate(order):
         tally = seen.tallies[target.name]
         if mark is not None:

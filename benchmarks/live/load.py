@@ -71,6 +71,8 @@ class Spoken:
     due: float
     id: str | None = None
     line: Line | None = None
+    early: list[bytes] | None = field(default_factory=list)
+    """Frames that wait for the call to be open; None once it is."""
     sent: array[float] = field(default_factory=lambda: array("d"))
     """When each frame was handed to the socket."""
     came: dict[float, float] = field(default_factory=dict)
@@ -81,6 +83,13 @@ class Spoken:
     gaps: int = 0
     errors: list[dict[str, Any]] = field(default_factory=list)
     closed: bool = False
+
+    def say(self, data: bytes) -> None:
+        """Send a frame, or keep it until the call is open."""
+        if self.early is not None:
+            self.early.append(data)
+        elif self.line is not None:
+            self.line.send(data)
 
     def told(self, event: dict[str, Any], now: float) -> None:
         """A message from the server."""
@@ -212,7 +221,8 @@ async def _open_all(port: int, plan: Plan, calls: list[Spoken]) -> None:
 
 def _start(plan: Plan, call: Spoken) -> None:
     assert call.line is not None
-    for message in start(plan, call.number):
+    early, call.early = call.early or [], None
+    for message in (*start(plan, call.number), *early):
         call.line.send(message)
 
 
@@ -231,14 +241,12 @@ async def _speak(plan: Plan, calls: list[Spoken], data: list[bytes]) -> float:
         call = calls[number]
         late = max(late, now - due)
         call.sent.append(now)
-        if call.line is not None:
-            call.line.send(data[index])
+        call.say(data[index])
         if index + 1 < len(data):
             heapq.heapreplace(heap, (due + step, number, index + 1))
         else:
             heapq.heappop(heap)
-            if call.line is not None:
-                call.line.send(stop(plan))
+            call.say(stop(plan))
         count += 1
         if count % 64 == 0:
             await asyncio.sleep(0)  # let what has come be read, even when behind

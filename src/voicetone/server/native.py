@@ -151,6 +151,8 @@ class NativeProtocol:
             raise RefusedError("message_too_large", f"text of more than {MOST_TEXT} characters")
         try:
             data = json.loads(text, parse_constant=_no_constant)
+            if "\\u" in text:  # an escape may be half a character, which could be told to nobody
+                json.dumps(data, ensure_ascii=False).encode()
             action = _TEXT.validate_python(data)
         except ValidationError as error:
             raise RefusedError("bad_request", _reason(error)) from error

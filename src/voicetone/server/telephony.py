@@ -109,6 +109,8 @@ def read_object(text: str) -> dict[str, Any]:
         )
     try:
         found = json.loads(text)
+        if "\\u" in text:  # an escape may be half a character, which could be told to nobody
+            json.dumps(found, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise RefusedError("bad_request", "a message that is no JSON: send JSON objects") from None
     if not isinstance(found, dict):
