@@ -1,6 +1,6 @@
 """Streams a recording to a voicetone server as if it were a call, and prints its tone.
 
-    python stream_file.py http://127.0.0.1:8765 call.flac --consent
+    python stream_file.py http://127.0.0.1:8765 call.flac --consent --names agent,customer
 
 A key, if the server asks for one, is read from VOICETONE_KEY.
 """
@@ -16,7 +16,9 @@ import soundfile
 from voicetone.client import AsyncStream, Closed, Gap, Tone
 
 
-async def stream(url: str, path: str, consent: bool, speed: float) -> Closed:
+async def stream(
+    url: str, path: str, consent: bool, names: list[str] | None, speed: float
+) -> Closed:
     """Send the file in blocks of 100 ms at `speed` times the pace of speech."""
     audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
     call = await AsyncStream.open(
@@ -24,6 +26,7 @@ async def stream(url: str, path: str, consent: bool, speed: float) -> Closed:
         sample_rate=rate,
         consent=consent,
         channels=audio.shape[1],
+        channel_names=names,
         key=os.environ.get("VOICETONE_KEY"),
     )
 
@@ -50,9 +53,10 @@ def main() -> None:
     parser.add_argument("url")
     parser.add_argument("path")
     parser.add_argument("--consent", action="store_true", help="those who are heard agree")
+    parser.add_argument("--names", type=lambda text: text.split(","), help="agent,customer")
     parser.add_argument("--speed", type=float, default=1.0)
     given = parser.parse_args()
-    closed = asyncio.run(stream(given.url, given.path, given.consent, given.speed))
+    closed = asyncio.run(stream(given.url, given.path, given.consent, given.names, given.speed))
     for channel, overall in closed.overall.items():
         print(f"overall  channel {channel}  {overall.label}")
 

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,6 +37,8 @@ from voicetone.server.hub import Limits
 from voicetone.server.keys import KeySettings, new_key
 from voicetone.server.settings import Settings
 from voicetone.types import FileResult, Floats
+
+SIDES: dict[str, Any] = {"channels": 2, "channel_names": ("left", "right")}
 
 
 def audio(recording: Path) -> Floats:
@@ -75,10 +78,9 @@ def same_as_file(events: Iterable[Event], wanted: FileResult) -> None:
 
 async def streamed(url: str, sound: Floats, pause: float = 0.0, **options: object) -> list[Event]:
     """All events of a call, sent in pieces of 100 ms."""
+    sides = SIDES if len(sound) > 1 else {}
     async with asyncio.timeout(60):
-        stream = await AsyncStream.open(
-            url, sample_rate=RATE, consent=True, channels=len(sound), **options
-        )  # type: ignore[arg-type]
+        stream = await AsyncStream.open(url, sample_rate=RATE, consent=True, **{**sides, **options})  # type: ignore[arg-type]
         async with stream:
             for at in range(0, sound.shape[1], RATE // 10):
                 await stream.send(sound[:, at : at + RATE // 10])
@@ -99,7 +101,7 @@ def test_the_same_as_a_file(server: Running, recording: Path, wanted: FileResult
 def test_without_asyncio_the_same(server: Running, recording: Path, wanted: FileResult) -> None:
     sound = audio(recording)
     events = []
-    with Stream.open(server.url, sample_rate=RATE, consent=True, channels=2) as stream:
+    with Stream.open(server.url, sample_rate=RATE, consent=True, **SIDES) as stream:
         for at in range(0, sound.shape[1], RATE):
             stream.send(sound[:, at : at + RATE])
             events += stream.poll()
@@ -118,7 +120,7 @@ def test_bytes_and_whole_numbers_are_the_same_sound(
 ) -> None:
     whole = soundfile.read(recording, dtype="int16")[0]
     for sound in (whole.T, whole.astype("<i2").tobytes()):
-        with Stream.open(server.url, sample_rate=RATE, consent=True, channels=2) as stream:
+        with Stream.open(server.url, sample_rate=RATE, consent=True, **SIDES) as stream:
             stream.send(sound)
             stream.close()
         same_as_file(stream, wanted)
@@ -222,7 +224,7 @@ def test_an_attempt_of_its_own_that_was_late_does_not_end_it(
         from websockets.asyncio.client import connect
 
         sound = audio(recording)
-        stream = await AsyncStream.open(server.url, sample_rate=RATE, consent=True, channels=2)
+        stream = await AsyncStream.open(server.url, sample_rate=RATE, consent=True, **SIDES)
         await stream.send(sound[:, : 9 * RATE])
         late = {"type": "session.resume", "token": stream._token, "last_seq": 0}
         async with connect(server.url.replace("http", "ws") + "/v1/stream") as other:
@@ -342,7 +344,7 @@ def test_settings_that_can_not_be(server: Running) -> None:
     for wrong in ({"encoding": "opus"}, {"channels": 0}, {"keep_seconds": 1.0}):
         with pytest.raises(UsageError):
             opened(**wrong)
-    with opened(channels=2) as stream:
+    with opened(**SIDES) as stream:
         for sound in (b"\0\0", np.zeros(5, np.float32), np.zeros((1, 5)), np.zeros((2, 5), int)):
             with pytest.raises(UsageError):
                 stream.send(sound)

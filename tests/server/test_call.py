@@ -146,6 +146,8 @@ def test_no_room_no_consent_no_lawful_channel(predictor: Predictor) -> None:
         assert staff.value.code == "forbidden"
         with pytest.raises(RefusedError, match="staff"):
             hub.open(start(names=("agent",)))
+        with pytest.raises(RefusedError, match="2 channels without names"):
+            hub.open(start(channels=2))
         call = hub.open(start(channels=2, names=names, analysed=(1, 2)))
         assert call.session.channels == (2,)
         hub.open(start())

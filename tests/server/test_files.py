@@ -112,11 +112,15 @@ def test_the_same_numbers_as_the_command_line(
     data = recording(channels=2, kind=kind)
     path = tmp_path / "call"
     path.write_bytes(data)
-    expected = {**analyze(path, predictor).to_dict(), "file": "mine"}
-    raw = post(client, data, name="mine")
+    expected = {**analyze(path, predictor, names=["left", "right"]).to_dict(), "file": "mine"}
+    raw = post(client, data, name="mine", channel_names="left,right")
     assert raw.status_code == 200
     assert raw.json() == {"audio": expected, "text": None}
-    form = client.post("/v1/analyze", files={"audio": ("a/../mine", data)}, data=YES)
+    form = client.post(
+        "/v1/analyze",
+        files={"audio": ("a/../mine", data)},
+        data={**YES, "channel_names": "left,right"},
+    )
     assert form.json() == raw.json()
     AnalyzeOut.model_validate(raw.json(), extra="forbid")
 
@@ -250,7 +254,10 @@ def test_the_staffs_channel_is_left_out(bundle: Path, predictor: Predictor) -> N
         return [channel["channel"] for channel in found]
 
     with serving(bundle, predictor) as (client, _):
-        assert channels(client) == [1, 2]
+        answer = post(client, data)
+        assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
+        assert "2 channels without names" in answer.json()["message"]
+        assert channels(client, channel_names="left,right") == [1, 2]
         assert channels(client, **named) == [2]
         assert channels(client, **named, analyse="all") == [2]
         assert channels(client, **named, analyse="customer,1") == [2]

@@ -30,8 +30,14 @@ def lawful_channels(
         RefusedError: nobody but staff would be heard.
         UsageError: names or channels that don't fit.
     """
-    if staff_reason is not None or names is None:
+    if staff_reason is not None or (names is None and count == 1):
         return None if asked is None else tuple(asked)
+    if names is None:
+        raise RefusedError(
+            "bad_request",
+            f"{count} channels without names: name them, such as customer and agent, so that staff "
+            "is told apart, or left and right where nobody heard is at work",
+        )
     chosen = choose_channels(count, names, asked).channels
     usual = choose_channels(count, names).channels
     kept = tuple(c for c in chosen if c in usual and not is_staff(names[c - 1]))
