@@ -85,7 +85,9 @@ def sendable(said: Any) -> None:
 
 
 def _text(message: str | bytes) -> str:
-    return message if isinstance(message, str) else message.decode("utf-8", "replace")
+    """As it comes out of a socket, which has no halves of characters but escaped ones."""
+    data = message if isinstance(message, bytes) else message.encode("utf-8", "replace")
+    return data.decode("utf-8", "replace")
 
 
 def _raw(message: str | bytes) -> bytes:
@@ -128,7 +130,7 @@ def run_native(messages: Messages) -> None:
             if isinstance(message, bytes):
                 protocol.binary(message)
                 continue
-            action = protocol.text(message)
+            action = protocol.text(_text(message))
             if isinstance(action, native.Start):
                 start = action.call_start("key", None)
                 sendable(asdict(start))

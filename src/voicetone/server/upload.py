@@ -185,7 +185,10 @@ async def read_words(request: Request, settings: FileSettings) -> TextIn:
         if len(body) > most:
             raise _too_wordy(settings)
     try:
-        words = TextIn.model_validate(json.loads(body))
+        said = json.loads(body)
+        if b"\\u" in body:  # an escape may be half a character, which no answer could hold
+            json.dumps(said, ensure_ascii=False).encode()
+        words = TextIn.model_validate(said)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
