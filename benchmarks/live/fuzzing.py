@@ -373,7 +373,8 @@ def run_upload(messages: Messages) -> None:
         with open_audio(f"/proc/self/fd/{file}") as source:
             if source.channels > MOST_CHANNELS or (source.duration or 0) > MOST_SECONDS:
                 raise RefusedError("unsupported_media", "too many channels, or too long")
-            lawful_channels(source.channels, None, None, None)
+            names = ("customer", "agent", "left", "right")[: source.channels]
+            lawful_channels(source.channels, names, None, None)
             taken = 0.0
             for block in source.blocks():
                 taken += block.shape[1] / source.rate
