@@ -36,6 +36,11 @@ def _acoustic(recipe: dict[str, Any]) -> None:
     recipe["stages"] = {"frozen": False}
 
 
+def _fixed_front(recipe: dict[str, Any]) -> None:
+    """The recogniser learns on a front end that stays as pretraining left it."""
+    recipe["stages"]["asr"]["train_front"] = False
+
+
 def _no_ssl(recipe: dict[str, Any]) -> None:
     """The front end learns with the recogniser."""
     del recipe["stages"]["pretrain"]
@@ -79,6 +84,7 @@ def _across(corpus: str, edit: Edit | None = None) -> Edit:
 SYSTEMS: dict[str, Edit] = {
     "hybrid": lambda recipe: None,
     "acoustic": _acoustic,
+    "fixed-front": _fixed_front,
     "without-ssl": _no_ssl,
     "without-asr": _no_asr,
     "without-augmentation": _no_augmentation,
