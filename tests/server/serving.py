@@ -30,6 +30,7 @@ from voicetone.server.clock import Clock
 from voicetone.server.settings import Settings
 from voicetone.server.state import ServerState
 from voicetone.server.store import StoreSettings
+from voicetone.server.wire import Ws, http_of
 
 RATE = 8000
 START = {"type": "session.start", "sample_rate": RATE, "consent": True}
@@ -45,12 +46,14 @@ def serving(
     predictor: Predictor, settings: Settings | None = None, clock: Clock | None = None
 ) -> Iterator[tuple[ServerState, int]]:
     """One worker in a thread; its state (of another thread's loop) and its port."""
-    state = make_state(settings or quiet_settings(), predictor, clock=clock)
+    settings = settings or quiet_settings()
+    state = make_state(settings, predictor, clock=clock)
     server = uvicorn.Server(
         uvicorn.Config(
             make_app(state),
             port=0,
-            ws="websockets-sansio",
+            http=http_of(settings.connections),
+            ws=Ws,
             ws_max_size=1 << 20,
             ws_per_message_deflate=False,
             log_config=None,

@@ -49,6 +49,9 @@ ROUTES: tuple[str, ...] = (
 """Modules of this room, each with a `router`. One may also have `async def lifespan(state)`, an
 asynchronous context manager that is open while the server runs."""
 
+PROBES: tuple[str, ...] = ("/healthz", "/readyz")
+"""Paths that are answered however many connections there are."""
+
 OWN_LIMIT: tuple[str, ...] = ("/v1/analyze", "/v1/jobs")
 """Paths whose routes bound what they read themselves."""
 
@@ -135,7 +138,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 class Guard:
-    """Around the application: origins of browsers, private paths, sizes of bodies.
+    """Around the application: how many at once, origins, private paths, sizes of bodies.
 
     Args:
         app: what is guarded.
@@ -144,6 +147,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, state: ServerState) -> None:
         self._app, self._state = app, state
+        self._open = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection."""
@@ -158,7 +162,17 @@ class Guard:
         path = str(scope["path"])
         if scope["type"] == "http" and not path.startswith(OWN_LIMIT):
             receive = _capped(receive, self._state.settings.request_bytes)
-        await self._app(scope, receive, send)
+        if scope.get(INTERNAL) or path in PROBES:
+            await self._app(scope, receive, send)
+            return
+        if self._open >= self._state.settings.connections:
+            await denied(scope, receive, send, _full())
+            return
+        self._open += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._open -= 1
 
     def _wrong(self, scope: Scope, headers: dict[bytes, bytes]) -> RefusedError | None:
         path = str(scope["path"])
@@ -252,6 +266,10 @@ def _more(length: bytes, most: int) -> bool:
 
 def _too_large(most: int) -> RefusedError:
     return RefusedError("message_too_large", f"more than {most} bytes: send less at once")
+
+
+def _full() -> RefusedError:
+    return RefusedError("overloaded", "all connections are in use: try again shortly", 5.0)
 
 
 def _capped(receive: Receive, most: int) -> Callable[[], Awaitable[Message]]:

@@ -78,13 +78,17 @@ class Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """One record."""
-        if record.getMessage() == _REFUSED_HANDSHAKE:
-            return
         if record.exc_info and record.exc_info[1] is not None:
             self._log.defect(record.name, record.exc_info[1])
         else:
             self._log.say("log", logger=record.name, message=record.getMessage())
 
 
-_REFUSED_HANDSHAKE = "ASGI callable returned without completing handshake."
-"""uvicorn 0.54 says so of a WebSocket that was answered with a status, which is no error."""
+def everything_through(log: Log) -> None:
+    """Have all that this process logs, ours and libraries', written in one form."""
+    root = logging.getLogger()
+    for handler in [h for h in root.handlers if isinstance(h, Lines)]:
+        root.removeHandler(handler)
+    root.addHandler(Lines(log))
+    root.setLevel(logging.WARNING)
+    logging.captureWarnings(True)

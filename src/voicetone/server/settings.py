@@ -73,7 +73,7 @@ class Settings:
             besides the server's own.
         keys: credentials.
         keys_file: TOML file with more `[[keys]]`.
-        connections: open ones at once, per worker.
+        connections: requests and WebSockets at once, per worker.
         request_bytes: of a request's body, where a route sets no limit of its own.
         resume_seconds: that a call is held for a client whose connection was cut.
         bad_messages: that a client may send in a minute before it is cut off.

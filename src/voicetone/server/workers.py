@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import multiprocessing
 import os
+import resource
 import secrets
 import shutil
 import signal
@@ -26,10 +26,11 @@ from voicetone.errors import UsageError, VoicetoneError
 from voicetone.pretrained import load
 from voicetone.server.app import internal, make_app, make_state
 from voicetone.server.clock import SystemClock
-from voicetone.server.logs import Lines, Log
+from voicetone.server.logs import Log, everything_through
 from voicetone.server.native import MOST_BINARY
 from voicetone.server.peers import Peers, socket_of
 from voicetone.server.settings import Settings
+from voicetone.server.wire import Loop, Ws, http_of
 
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 10.0
@@ -40,6 +41,10 @@ GRACE = 15.0
 """Seconds beyond `drain_seconds` after which a worker is killed."""
 UNREAD_MS = 60_000
 """After so long a connection is cut whose other end takes in nothing at all."""
+LAST_SECONDS = 3.0
+"""That clients have to read the end of their calls when the server goes down."""
+OTHER_FILES = 500
+"""Open files of a worker besides its connections."""
 FAILED = 3
 
 
@@ -109,6 +114,7 @@ def serve(settings: Settings, said: Callable[[str], None]) -> int:
             _Worker(Place(settings, number, folder, secret)) for number in range(settings.workers)
         ]
         log = Log(SystemClock(), None, secret)
+        everything_through(log)
         with _signals() as wakes:
             return _Supervisor(workers, listening, log, said, settings).run(wakes)
 
@@ -213,6 +219,7 @@ class _Supervisor:
 
     def _stop(self) -> int:
         """Have all workers end in an orderly way; kill those that don't."""
+        self._listening.close()  # else connections would wait there for nobody
         running = [w for w in self._workers if w.process is not None]
         for worker in running:
             worker.process.terminate()
@@ -255,12 +262,10 @@ def run_worker(place: Place, listening: socket.socket, ready: Connection) -> Non
     except VoicetoneError as error:
         Log(SystemClock(), place.worker, place.secret).say("worker.failed", message=str(error))
         raise SystemExit(FAILED) from error
-    for name in ("uvicorn.error", "asyncio", "websockets"):
-        logger = logging.getLogger(name)
-        logger.addHandler(Lines(state.log))
-        logger.setLevel(logging.WARNING)
-        logger.propagate = False
-    asyncio.run(_work(state, listening, ready))
+    everything_through(state.log)
+    _more_files(settings.connections)
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        runner.run(_work(state, listening, ready))
 
 
 async def _work(state: Any, listening: socket.socket, ready: Connection) -> None:
@@ -295,8 +300,11 @@ async def _work(state: Any, listening: socket.socket, ready: Connection) -> None
     ready.close()
     state.log.say("worker.ready", pid=os.getpid())
     await stop.wait()
+    for server in public.servers:
+        server.close()  # who connects now is refused at once, and may go elsewhere
     state.log.say("worker.draining", calls=len(state.hub.calls))
     await state.hub.drain(settings.drain_seconds)
+    await _told(public)
     public.should_exit = True
     await serving[0]
     private.should_exit = True
@@ -304,11 +312,20 @@ async def _work(state: Any, listening: socket.socket, ready: Connection) -> None
     state.log.say("worker.ended")
 
 
+async def _told(server: _Server) -> None:
+    """Wait until every client has been told why its call ended, or does not read."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LAST_SECONDS):
+            while any(isinstance(c, Ws) and c.saying for c in server.server_state.connections):
+                await asyncio.sleep(0.02)
+
+
 def _config(settings: Settings, app: Any, private: bool = False) -> uvicorn.Config:
     tls = settings.tls
     return uvicorn.Config(
         app,
-        ws="websockets-sansio",
+        http="h11" if private else http_of(settings.connections),
+        ws=Ws,
         ws_max_size=MOST_BINARY,
         ws_max_queue=4,
         ws_per_message_deflate=False,
@@ -318,13 +335,21 @@ def _config(settings: Settings, app: Any, private: bool = False) -> uvicorn.Conf
         lifespan="off" if private else "on",
         proxy_headers=False,
         server_header=False,
-        limit_concurrency=settings.connections,
         timeout_graceful_shutdown=5,
         ssl_certfile=None if private else tls.certificate,
         ssl_keyfile=None if private else tls.key,
         ssl_ca_certs=None if private or tls.client_ca is None else str(tls.client_ca),
         ssl_cert_reqs=0 if private or tls.client_ca is None else 2,
     )
+
+
+def _more_files(connections: int) -> None:
+    """Raise the limit of open files, as far as we may, to what all connections need."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * connections + OTHER_FILES  # with a request, and without one
+    if resource.RLIM_INFINITY != soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _unix(path: Path) -> socket.socket:
