@@ -41,6 +41,7 @@ def locked(predictor: Predictor) -> Iterator[tuple[ServerState, int]]:
         key(KEY, "desk", "stream", "read", "delete"),
         key(LOOK, "look", "read"),
         key("other", "other", "stream"),
+        key("files", "files", "files"),
     )
     chosen = quiet_settings(keys=keys, origins=("https://desk.example",), request_bytes=2000)
     with serving(predictor, chosen) as server:
@@ -120,6 +121,10 @@ def test_a_browser_streams_with_a_ticket_once(locked: tuple[ServerState, int]) -
     with pytest.raises(InvalidStatus) as scope:
         opened(port, subprotocols=[f"voicetone.ticket.{look}"])
     assert scope.value.response.status_code == 403
+    mine = ask(port, "POST", "/v1/tickets", **bearer("other"))[1]["ticket"]  # `stream` alone
+    opened(port, subprotocols=["voicetone.v1", f"voicetone.ticket.{mine}"]).close()
+    for value in ("files", "wrong"):
+        assert ask(port, "POST", "/v1/tickets", **bearer(value))[0] in (401, 403)
     assert ask(port, "POST", "/v1/tickets")[0] == 401
     assert ask(port, "POST", "/internal/tickets", "{}", **bearer(KEY))[0] == 404
 

@@ -75,6 +75,24 @@ def test_keys_in_a_file_of_their_own(file: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ('[[keys]]\nname = "desk"\nscopes = ["all"]\n', "keys.0.scopes.0"),
+        ("keys = 1\n", "keys: "),
+        ("port = 1\n", "holds more than"),
+    ],
+)
+def test_a_file_of_keys_is_blamed_for_its_own_faults(file: Path, text: str, said: str) -> None:
+    keys = file.parent / "keys.toml"
+    keys.write_text(text)
+    file.write_text('keys_file = "keys.toml"\n' + file.read_text())
+    for words in ([], ["port=1"]):
+        with pytest.raises(DataError) as error:
+            read_settings(file, words)
+        assert str(error.value).startswith(f"{keys}: {said}")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
         ("port = 70000", "port: Input should be less than or equal to 65535"),
         ("prot = 1", "prot: no such key"),
         ("[limits]\nchanels = 1", "limits.chanels: no such key"),

@@ -91,7 +91,7 @@ def make_state(
         boot=secrets.token_urlsafe(8),
         desk=Desk(hub, settings),
         log=Log(clock, peers.worker, secret),
-        metrics=Metrics(hub, peers.worker),
+        metrics=Metrics(hub, peers.worker, None if store is None else store.health),
         tickets=Tickets(peers.worker, clock),
         store=store,
         started=clock.wall(),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from voicetone.server.events import CallEvent
 from voicetone.server.hub import Hub
@@ -18,15 +20,20 @@ LAG_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
 """Seconds. The promise is 0.5."""
 
 
+Health = Callable[[], Mapping[str, Any]]
+"""`Store.health`."""
+
+
 class Metrics:
     """What one worker counts.
 
     Args:
         hub: its calls.
         worker: its number.
+        health: how its store does; None without one.
     """
 
-    def __init__(self, hub: Hub, worker: int) -> None:
+    def __init__(self, hub: Hub, worker: int, health: Health | None = None) -> None:
         self._hub, self._worker = hub, str(worker)
         self.registry = CollectorRegistry()
         self._lag = Histogram(
@@ -57,11 +64,16 @@ class Metrics:
             ("voicetone_channels", "Analysed channels in progress", lambda: hub.channels),
             ("voicetone_queue_jobs", "Jobs that wait for the model", lambda: hub.engine.waiting),
             ("voicetone_model_busy_ratio", "Share of time it works", lambda: hub.engine.busy),
-            ("voicetone_calls_refused", "Turned down for want of room", lambda: hub.refused),
             ("voicetone_draining", "1 while going down", lambda: hub.draining),
         ):
             gauge = Gauge(name, help, ["worker"], registry=self.registry).labels(self._worker)
             gauge.set_function(read)
+        name, help = "voicetone_calls_refused", "Turned down for want of room"
+        told = _Told(name, help, "counter", None, self._worker, lambda: hub.refused)
+        self.registry.register(told)
+        for name, help, kind, label, key in STORE:
+            told = _Told(name, help, kind, label, self._worker, _asked(health, key))
+            self.registry.register(told)
 
     def told(self, event: CallEvent) -> None:
         """A subscriber of the hub."""
@@ -110,6 +122,67 @@ class Metrics:
 
     def _counter(self, name: str, help: str, label: str) -> Counter:
         return Counter(name, help, ["worker", label], registry=self.registry)
+
+
+STORE: tuple[tuple[str, str, str, str | None, str], ...] = (
+    ("voicetone_store_away", "1 while the database can't be reached", "gauge", None, "away"),
+    ("voicetone_store_queued", "Events that wait in memory", "gauge", None, "queued"),
+    ("voicetone_store_spilled", "Events that wait on disk", "gauge", None, "spilled"),
+    ("voicetone_store_stored", "Events stored", "counter", None, "stored"),
+    ("voicetone_store_lost", "Events lost for want of room", "counter", None, "lost"),
+    ("voicetone_store_bad", "Events that no database takes", "counter", None, "bad"),
+    ("voicetone_target_sent", "Events delivered", "counter", "target", "sent"),
+    ("voicetone_target_failed", "Attempts that failed", "counter", "target", "failed"),
+    ("voicetone_target_dead", "Events given up", "counter", "target", "dead"),
+)
+"""Name, help, kind, label besides the worker, key of the store's health."""
+
+
+class _Told(Collector):
+    """One family whose numbers somebody else counts; asked when the page is made.
+
+    Args:
+        name: of the family.
+        help: for people.
+        kind: counter or gauge.
+        label: besides the worker.
+        worker: its number.
+        read: gives a number, one for each label, or None for none.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        help: str,
+        kind: str,
+        label: str | None,
+        worker: str,
+        read: Callable[[], Any],
+    ) -> None:
+        self._name, self._help, self._kind = name, help, kind
+        self._labelnames = ("worker",) if label is None else ("worker", label)
+        self._worker, self._read = worker, read
+
+    def describe(self) -> list[Metric]:
+        """The family without samples."""
+        made = CounterMetricFamily if self._kind == "counter" else GaugeMetricFamily
+        return [made(self._name, self._help, labels=self._labelnames)]
+
+    def collect(self) -> list[Metric]:
+        """The family with what is counted now."""
+        (family,) = self.describe()
+        assert isinstance(family, CounterMetricFamily | GaugeMetricFamily)
+        said = self._read()
+        if isinstance(said, Mapping):
+            for label, value in said.items():
+                family.add_metric((self._worker, str(label)), float(value))
+        elif said is not None:
+            family.add_metric((self._worker,), float(said))
+        return [family]
+
+
+def _asked(health: Health | None, key: str) -> Callable[[], Any]:
+    return lambda: None if health is None else health()[key]
 
 
 def reference(metrics: Mapping[str, Any]) -> dict[str, float]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from voicetone.server.call import LiveCall
 from voicetone.server.events import iso
 from voicetone.server.refusal import RefusedError
 from voicetone.server.state import ServerState, require, state_of
+from voicetone.server.store import Store
 
 router = APIRouter(tags=["calls"])
 
@@ -82,9 +83,8 @@ async def calls(
     await require(request, "read")
     state = state_of(request)
     if past:
-        if state.store is None:
-            raise RefusedError("not_found", "this server keeps no results: it has no store")
-        return {"calls": await state.store.calls(limit=limit, before=before, queue=queue)}
+        found = await _store(request).calls(limit=limit, before=before, queue=queue)
+        return {"calls": found}
     found = await live_everywhere(state)
     return {"calls": [c for c in found if queue is None or c["queue"] == queue][:limit]}
 
@@ -138,11 +138,47 @@ async def archive(
 ) -> dict[str, Any]:
     """By day and queue: how many calls, how negative, and where they turn so."""
     await require(request, "read")
-    state = state_of(request)
-    if state.store is None:
+    return await _store(request).summary(since=since, until=until, queue=queue)
+
+
+LetterId = Annotated[int, Field(ge=0, lt=1 << 63)]
+
+
+class Again(BaseModel):
+    """Which dead letters to send again: these, or those of a target, or with neither all."""
+
+    ids: Annotated[list[LetterId], Field(max_length=1000)] | None = None
+    target: str | None = None
+
+
+@router.get("/v1/dead-letters")
+async def dead_letters(
+    request: Request,
+    target: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> dict[str, Any]:
+    """What could not be delivered to a target, oldest first."""
+    await require(request, "delete")
+    return {"letters": await _store(request).dead_letters(target, limit)}
+
+
+@router.post("/v1/dead-letters/retry")
+async def retry(request: Request, again: Again) -> dict[str, int]:
+    """Try once more to deliver them; how many that are."""
+    await require(request, "delete")
+    return {"retried": await _store(request).retry(again.ids, again.target)}
+
+
+def _store(request: Request) -> Store:
+    """The store.
+
+    Raises:
+        RefusedError: there is none.
+    """
+    store: Store | None = state_of(request).store
+    if store is None:
         raise RefusedError("not_found", "this server keeps no results: it has no store")
-    summary: dict[str, Any] = await state.store.summary(since=since, until=until, queue=queue)
-    return summary
+    return store
 
 
 @router.get("/v1/notice")
@@ -153,11 +189,19 @@ async def notice(request: Request) -> Notice:
 
 @router.post("/v1/tickets", status_code=201)
 async def ticket(request: Request) -> Ticket:
-    """A ticket for one WebSocket of a browser, which must not hold a key in a URL."""
+    """A ticket for one WebSocket of a browser, which must not hold a key in a URL.
+
+    It may do there what its key may: with `read` alone, no stream.
+    """
     from voicetone.server.tickets import SECONDS
 
     state = state_of(request)
-    key = await require(request, "read")
+    try:
+        key = await require(request, "read")
+    except RefusedError as error:
+        if error.code != "forbidden":
+            raise
+        key = await require(request, "stream", counted=False)
     return Ticket(ticket=state.tickets.issue(key.name), seconds=SECONDS)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -218,9 +218,27 @@ def _settings(
         if set(more) - {"keys"}:
             raise DataError(f"{file}: holds more than [[keys]]: move that to the settings' file")
         own = data.get("keys", [])
-        data["keys"] = [*(own if isinstance(own, list) else []), *more.get("keys", [])]
+        theirs = more.get("keys", [])
+        _valid(KeysFile, {"keys": theirs}, str(file), DataError)  # else this one were blamed
+        data["keys"] = [*(own if isinstance(own, list) else []), *theirs]
+    return _valid(Settings, data, where, kind)
+
+
+@dataclass(frozen=True, config=_STRICT)
+class KeysFile:
+    """What `keys_file` holds."""
+
+    keys: tuple[KeySettings, ...] = ()
+
+
+T = TypeVar("T")
+
+
+def _valid(
+    form: type[T], data: Mapping[str, Any], where: str, kind: type[DataError | UsageError]
+) -> T:
     try:
-        return TypeAdapter(Settings).validate_python(data)
+        return TypeAdapter(form).validate_python(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"]) or "the settings"
