@@ -38,7 +38,7 @@ from voicetone.server.keys import KeySettings, new_key
 from voicetone.server.settings import Settings
 from voicetone.types import FileResult, Floats
 
-SIDES: dict[str, Any] = {"channels": 2, "channel_names": ("left", "right")}
+SIDES: dict[str, Any] = {"channels": 2, "channel_names": ("caller 1", "caller 2")}
 
 
 def audio(recording: Path) -> Floats:

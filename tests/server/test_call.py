@@ -146,8 +146,10 @@ def test_no_room_no_consent_no_lawful_channel(predictor: Predictor) -> None:
         assert staff.value.code == "forbidden"
         with pytest.raises(RefusedError, match="staff"):
             hub.open(start(names=("agent",)))
-        with pytest.raises(RefusedError, match="2 channels without names"):
+        with pytest.raises(RefusedError, match="none is said to be the customer's"):
             hub.open(start(channels=2))
+        with pytest.raises(RefusedError, match="none is said to be the customer's"):
+            hub.open(start(channels=2, names=("Mitarbeiter", "Kunde")))
         call = hub.open(start(channels=2, names=names, analysed=(1, 2)))
         assert call.session.channels == (2,)
         hub.open(start())
@@ -198,3 +200,34 @@ def test_silent_lines_and_endless_calls_end(predictor: Predictor, tmp_path: Path
         await hub.stop()
 
     asyncio.run(run())
+
+
+def test_a_listener_that_fails_ends_no_call(predictor: Predictor) -> None:
+    def broken(event: CallEvent) -> None:
+        raise OSError("the log's disk is full")
+
+    async def work(hub: Hub) -> None:
+        hub.subscribe(broken)
+        told = await said(hub, hub.open(start()), s16le_encode(sound(5.0)), 1600)
+        assert [e.type for e in told if e.type == "window"] == ["window"]
+
+    with_hub(predictor, work)
+
+
+def test_a_defect_ends_its_call_and_no_other(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(hub: Hub) -> None:
+        bad, good = hub.open(start()), hub.open(start())
+
+        def finish(*_: object) -> None:
+            raise RuntimeError("a defect")
+
+        monkeypatch.setattr(bad.session, "finish", finish)
+        bad.audio(s16le_encode(sound(5.0)))
+        await bad.ended()
+        assert bad.closed == "model_failed"
+        told = await said(hub, good, s16le_encode(sound(5.0)), 1600)
+        assert [e.type for e in told if e.type == "window"] == ["window"]
+
+    with_hub(predictor, work)

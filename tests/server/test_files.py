@@ -112,14 +112,14 @@ def test_the_same_numbers_as_the_command_line(
     data = recording(channels=2, kind=kind)
     path = tmp_path / "call"
     path.write_bytes(data)
-    expected = {**analyze(path, predictor, names=["left", "right"]).to_dict(), "file": "mine"}
-    raw = post(client, data, name="mine", channel_names="left,right")
+    expected = {**analyze(path, predictor, names=["caller 1", "caller 2"]).to_dict(), "file": "mine"}
+    raw = post(client, data, name="mine", channel_names="caller 1,caller 2")
     assert raw.status_code == 200
     assert raw.json() == {"audio": expected, "text": None}
     form = client.post(
         "/v1/analyze",
         files={"audio": ("a/../mine", data)},
-        data={**YES, "channel_names": "left,right"},
+        data={**YES, "channel_names": "caller 1,caller 2"},
     )
     assert form.json() == raw.json()
     AnalyzeOut.model_validate(raw.json(), extra="forbid")
@@ -256,8 +256,8 @@ def test_the_staffs_channel_is_left_out(bundle: Path, predictor: Predictor) -> N
     with serving(bundle, predictor) as (client, _):
         answer = post(client, data)
         assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
-        assert "2 channels without names" in answer.json()["message"]
-        assert channels(client, channel_names="left,right") == [1, 2]
+        assert "none is said to be the customer" in answer.json()["message"]
+        assert channels(client, channel_names="caller 1,caller 2") == [1, 2]
         assert channels(client, **named) == [2]
         assert channels(client, **named, analyse="all") == [2]
         assert channels(client, **named, analyse="customer,1") == [2]

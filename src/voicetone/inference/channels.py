@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from voicetone.errors import UsageError
 
 # Words in a channel's name. External and internal: what some telephone systems call the two.
-STAFF = ("agent", "representative", "advisor", "adviser", "employee", "operator", "internal")
+STAFF = (
+    *("agent", "representative", "advisor", "adviser", "employee", "operator", "internal"),
+    *("staff", "support", "consultant", "clerk"),
+)
 CUSTOMER = ("customer", "caller", "client", "external")
 
 
@@ -52,9 +55,9 @@ def choose_channels(
         return Choice(everything, "the channels have no names: all are analysed")
     numbered = list(enumerate(names, 1))
     staff = {i for i, name in numbered if is_staff(name)}
-    customers = tuple(i for i, name in numbered if i not in staff and _has(name, CUSTOMER))
+    customers = tuple(i for i, name in numbered if is_customer(name))
     others = tuple(i for i in everything if i not in staff)
-    if staff and customers:
+    if customers and len(customers) < count:
         return Choice(customers, "the customer only: ask for the other channels to have them too")
     if staff and others:
         return Choice(others, "without the agent: ask for that channel to have it too")
@@ -64,6 +67,11 @@ def choose_channels(
 def is_staff(name: str) -> bool:
     """Whether a channel's name is that of somebody at work."""
     return _has(name, STAFF)
+
+
+def is_customer(name: str) -> bool:
+    """Whether a channel's name is that of somebody who calls or is called, and not at work."""
+    return _has(name, CUSTOMER) and not is_staff(name)
 
 
 def rows_of(channels: Sequence[int]) -> list[int]:

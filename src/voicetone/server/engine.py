@@ -7,10 +7,12 @@ no locks, and a call that is cut off in the middle of its window disturbs no oth
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +20,8 @@ from voicetone.errors import BundleError
 from voicetone.inference.batch import Job, Output, run_jobs
 from voicetone.pretrained.predictor import Predictor
 from voicetone.server.clock import Clock, SystemClock
+
+logger = logging.getLogger(__name__)
 
 BATCH = 16
 """Jobs in one run of the model: more gains no speed on one core and makes others wait."""
@@ -115,16 +119,13 @@ class Engine:
             results = await loop.run_in_executor(self._thread, self._outputs, batch)
             self._note(self._clock.steady() - began)
             for due, result in zip(batch, results, strict=True):
-                if isinstance(result, BundleError):
-                    due.owner.failed(result)
-                else:
-                    due.owner.done(due.job, result)
+                _tell(due, result)
 
     def _outputs(self, batch: Sequence[_Due]) -> Sequence[Output | BundleError]:
         """Of each job; one that fails takes no other with it."""
         try:
             return run_jobs(self.predictor, [due.job for due in batch])
-        except BundleError:
+        except Exception:
             return [self._alone(due.job) for due in batch]
 
     def _alone(self, job: Job) -> Output | BundleError:
@@ -132,6 +133,9 @@ class Engine:
             return run_jobs(self.predictor, [job])[0]
         except BundleError as error:
             return error
+        except Exception as error:  # a defect: it ends this call, and no other
+            logger.exception("a defect in the model's work")
+            return BundleError(f"{type(error).__name__}: {error}")
 
     def _note(self, worked: float) -> None:
         """Let what is long past fade, and take in what was just done."""
@@ -139,3 +143,16 @@ class Engine:
         self._worked *= math.exp(min(self._looked - now, 0.0) / BUSY_SECONDS)
         self._worked += worked
         self._looked = now
+
+
+def _tell(due: _Due, result: Output | BundleError) -> None:
+    """Give a result to its owner. Whatever goes wrong there, other calls go on."""
+    try:
+        if isinstance(result, BundleError):
+            due.owner.failed(result)
+        else:
+            due.owner.done(due.job, result)
+    except Exception:
+        logger.exception("a call could not take its result")
+        with suppress(Exception):
+            due.owner.failed(BundleError("a defect of the server: its log has more"))

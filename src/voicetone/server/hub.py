@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,6 +15,8 @@ from voicetone.server.engine import Engine
 from voicetone.server.events import CallEvent
 from voicetone.server.lawful import lawful_channels
 from voicetone.server.refusal import RefusedError
+
+logger = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 1.0
 
@@ -163,7 +166,10 @@ class Hub:
 
     def _publish(self, event: CallEvent) -> None:
         for told in list(self._told):
-            told(event)
+            try:
+                told(event)
+            except Exception:  # who listens must not end the call
+                logger.exception("a listener failed")
         if event.type == "session.closed":
             self.calls.pop(event.call, None)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from voicetone.inference.channels import choose_channels, is_staff
+from voicetone.inference.channels import choose_channels, is_customer, is_staff
 from voicetone.server.refusal import RefusedError
 
 
@@ -27,25 +27,28 @@ def lawful_channels(
         staff_reason: why the staff's channel may be analysed; None forbids it.
 
     Raises:
-        RefusedError: nobody but staff would be heard.
+        RefusedError: nobody but staff would be heard, or it is not said who is at work.
         UsageError: names or channels that don't fit.
     """
     if staff_reason is not None or (names is None and count == 1):
         return None if asked is None else tuple(asked)
-    if names is None:
-        raise RefusedError(
-            "bad_request",
-            f"{count} channels without names: name them, such as customer and agent, so that staff "
-            "is told apart, or left and right where nobody heard is at work",
-        )
     chosen = choose_channels(count, names, asked).channels
-    usual = choose_channels(count, names).channels
-    kept = tuple(c for c in chosen if c in usual and not is_staff(names[c - 1]))
-    if not kept:
+    staff = {c for c in chosen if names is not None and is_staff(names[c - 1])}
+    customers = {c for c in chosen if names is not None and is_customer(names[c - 1])}
+    # One channel is whose the asker says it is; of several only those that are named as customers'.
+    one = len(chosen) == 1 and (count == 1 or asked is not None)
+    kept = tuple(c for c in chosen if c in customers or (one and c not in staff))
+    if not kept and staff:
         raise RefusedError(
             "forbidden",
             "the channel of staff is not analysed here: inferring emotions of people at work is "
             "unlawful in places; name the customer's channel, or the operator sets a reason",
+        )
+    if not kept:
+        raise RefusedError(
+            "bad_request",
+            f"{count} channels, and none is said to be the customer's: name it customer, caller, "
+            "client or external, or ask for that one channel alone",
         )
     if kept != chosen:
         return kept
