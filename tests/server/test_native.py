@@ -29,8 +29,9 @@ from voicetone.pretrained import load
 from voicetone.pretrained.predictor import Predictor
 from voicetone.server.desk import Line
 from voicetone.server.hub import Limits
-from voicetone.server.native import NativeProtocol, Start, unseal
+from voicetone.server.native import NativeProtocol, Resume, Start, unseal
 from voicetone.server.refusal import STATUS, RefusedError
+from voicetone.server.routes_native import silence
 from voicetone.server.state import ServerState
 
 
@@ -383,3 +384,22 @@ def test_other_web_pages_may_not_connect(running: tuple[ServerState, int]) -> No
     assert foreign.value.response.status_code == 403
     assert json.loads(foreign.value.response.body)["code"] == "forbidden"
     opened(running[1], origin=f"http://127.0.0.1:{running[1]}").close()
+
+
+@pytest.mark.parametrize(
+    ("told", "last_seq", "position", "gap"),
+    [
+        (10.0, 20, 12.0, (10.0, 12.0)),  # the store has all that the client was told
+        (10.0, 20, 4.0, (10.0, 10.0)),
+        (10.0, 20, None, (10.0, 10.0)),
+        (10.0, 25, 14.5, (14.5, 14.5)),  # windows to 15 s came before the store had them
+        (10.0, 25, 4.0, (10.0, 10.0)),
+        (10.0, 25, None, (10.0, 10.0)),
+        (None, 25, 14.5, (14.5, 14.5)),
+    ],
+)
+def test_what_is_told_as_lost_when_a_worker_died(
+    told: float | None, last_seq: int, position: float | None, gap: tuple[float, float]
+) -> None:
+    asked = Resume(type="session.resume", token="x", last_seq=last_seq, position=position)
+    assert silence(told, 20, asked) == gap

@@ -33,7 +33,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from voicetone.errors import DataError, UsageError
 from voicetone.pretrained import load
-from voicetone.server.keys import KeySettings
+from voicetone.server.keys import KeySettings, new_key
 from voicetone.server.workers import check, listening_socket, run_folder
 
 
@@ -196,6 +196,42 @@ def test_tickets_work_whichever_worker_is_reached(two: Command) -> None:
         opened(two.port, subprotocols=["voicetone.v1", ticket]).close()
         with pytest.raises(InvalidStatus):
             opened(two.port, subprotocols=["voicetone.v1", ticket])
+
+
+def test_a_full_worker_hands_a_new_call_to_one_with_room(toy: Path, tmp_path: Path) -> None:
+    """Whichever worker a connection reaches, all places are used before one is refused."""
+    data = speech(6.0)
+    expected = windows_of_file(load(toy), data)
+    keys = tmp_path / "keys.toml"
+    key, entry = new_key("desk")
+    keys.write_text(entry + 'queue = "billing"\n')
+    words = ("--workers", "2", "limits.channels=1", "store.url=''", f"keys_file={keys}")
+    command = Command(toy, "--port", "0", *words)
+    known = {"Authorization": f"Bearer {key}"}
+    for _ in range(4):
+        both = [Client(command.port, START, additional_headers=known) for _ in range(2)]
+        assert [client.first["type"] for client in both] == ["session.created"] * 2
+        assert {client.first["queue"] for client in both} == {"billing"}
+        calls = get(command.port, "/v1/calls", **known)["calls"]
+        assert sorted(call["worker"] for call in calls) == [0, 1]
+        third = Client(command.port, START, additional_headers=known)
+        assert (third.first["code"], third.first["fatal"]) == ("too_many_calls", True)
+        for client in both:
+            client.audio(data)
+        resumed = []
+        for client in both:
+            client.until("window")
+            client.cut()
+            resume = {"type": "session.resume", "token": client.first["token"], "last_seq": 0}
+            resumed.append(Client(command.port, resume, additional_headers=known))
+            assert resumed[-1].first["received_samples"] == 6 * RATE
+        for client in resumed:
+            assert client.finish()["duration"] == 6.0
+            with pytest.raises(ConnectionClosed):
+                client.get()
+            assert client.socket.close_code == 1000
+            assert windows_of(client.events) == expected
+    assert command.end() == 0
 
 
 def test_the_private_folder_is_private(tmp_path: Path) -> None:

@@ -1,13 +1,16 @@
-"""A client's WebSocket handed through to the worker that has its call."""
+"""A client's WebSocket handed through to the worker that has its call, or has room for it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 from starlette.websockets import WebSocket
 
+from voicetone.server.call import CallStart
+from voicetone.server.hub import Hub
 from voicetone.server.refusal import RefusedError
 from voicetone.server.state import ServerState
 
@@ -19,19 +22,49 @@ WAIT_SECONDS = 30.0
 STEP_SECONDS = 0.2
 
 
-async def proxied(state: ServerState, websocket: WebSocket, owner: int, first: str) -> None:
+def room(hub: Hub) -> int:
+    """Channels that a worker would take on now."""
+    busy = hub.calls and hub.engine.busy > hub.limits.busy
+    return 0 if hub.draining or busy else max(hub.limits.channels - hub.channels, 0)
+
+
+async def with_room(state: ServerState, channels: int) -> int | None:
+    """The other worker that has the most room for a call, if one has enough.
+
+    The system hands a connection to whichever worker takes it first, so that one may be full
+    while another is idle.
+    """
+    said = await state.peers.gather("/internal/room")
+    free = {worker: int(one["room"]) for worker, one in said.items()}
+    best = max(free, key=lambda worker: free[worker], default=None)
+    return best if best is not None and free[best] >= channels else None
+
+
+async def proxied(
+    state: ServerState,
+    websocket: WebSocket,
+    owner: int,
+    first: str,
+    start: CallStart | None = None,
+) -> None:
     """Pass messages both ways until one side closes.
 
     Args:
         state: of the worker that the client reached.
         websocket: of the client.
-        owner: the worker that has the call.
+        owner: the worker that has the call, or is to have it.
         first: the client's first message, already read.
+        start: what it says, of a new call.
 
     Raises:
         RefusedError: the owner can't be reached.
     """
-    peer = await _reached(state, owner)
+    if start is None:
+        peer = await _reached(state, owner)
+    else:
+        known = {"credential": start.credential, "queue": start.queue}
+        query = urlencode({key: value for key, value in known.items() if value is not None})
+        peer = await state.peers.websocket(owner, f"/internal/stream?{query}")
     try:
         await peer.send(first)
         up = asyncio.create_task(_up(websocket, peer))

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from voicetone.server.answers import denied
-from voicetone.server.call import LiveCall
+from voicetone.server.call import CallStart, LiveCall
 from voicetone.server.desk import Line, Out
 from voicetone.server.events import CallEvent
 from voicetone.server.native import (
@@ -29,7 +29,7 @@ from voicetone.server.native import (
     seal,
     unseal,
 )
-from voicetone.server.proxy import proxied
+from voicetone.server.proxy import proxied, room, with_room
 from voicetone.server.refusal import RefusedError
 from voicetone.server.state import ServerState, require, state_of
 from voicetone.server.tickets import PREFIX, PROTOCOL
@@ -65,9 +65,20 @@ async def stream(websocket: WebSocket) -> None:
 
 @router.websocket("/internal/stream")
 async def handed_over(websocket: WebSocket) -> None:
-    """A client of another worker, which has checked its key, back for a call of ours."""
+    """A client of another worker, which has checked its key: back for a call of ours, or new."""
     await websocket.accept()
-    await NativeSession(state_of(websocket), websocket, None, None).run()
+    said = websocket.query_params
+    session = NativeSession(
+        state_of(websocket), websocket, said.get("credential"), said.get("queue")
+    )
+    session.handed = True
+    await session.run()
+
+
+@router.get("/internal/room", include_in_schema=False)
+async def room_here(request: Request) -> dict[str, int]:
+    """For the other workers."""
+    return {"room": room(state_of(request).hub)}
 
 
 class NativeSession:
@@ -76,7 +87,8 @@ class NativeSession:
     Args:
         state: the worker's.
         websocket: accepted.
-        credential: name of the key; None if another worker has checked it.
+        credential: name of the key; None for a call that goes on, whose key another worker has
+            checked.
         queue: the key's.
     """
 
@@ -88,6 +100,8 @@ class NativeSession:
         self._protocol = NativeProtocol(state.settings.bad_messages)
         self._call: LiveCall | None = None
         self._line: Line | None = None
+        self.handed = False
+        """Whether another worker has the client's connection."""
 
     async def run(self) -> None:
         """Until the connection or its call has ended; nothing is raised."""
@@ -118,13 +132,22 @@ class NativeSession:
             return
         action = self._protocol.text(text)
         if isinstance(action, Start) and self._credential is not None:
-            start = action.call_start(self._credential, self._queue)
-            call = self._state.hub.open(start)
-            await self._serve(call, self._state.desk.attach(call, 0))
+            await self._begin(action.call_start(self._credential, self._queue), text)
         elif isinstance(action, Resume):
             await self._resume(action, text)
         else:
             raise RefusedError("bad_request", "begin with session.start or session.resume")
+
+    async def _begin(self, start: CallStart, text: str) -> None:
+        """A new call: here, or if there is no room with a worker that has some."""
+        state = self._state
+        if not self.handed and not state.hub.draining and room(state.hub) < start.channels:
+            other = await with_room(state, start.channels)
+            if other is not None:
+                await proxied(state, self._socket, other, text, start)
+                return
+        call = state.hub.open(start)
+        await self._serve(call, state.desk.attach(call, 0))
 
     # -- a call that goes on ---------------------------------------------------------------------
 
@@ -134,7 +157,7 @@ class NativeSession:
         if self._credential not in (None, sealed.start.credential):
             raise RefusedError("forbidden", "this call belongs to another key: use that")
         owner = sealed.worker if sealed.worker < state.peers.count else state.worker
-        if owner != state.worker and self._credential is not None:
+        if owner != state.worker and not self.handed:
             await proxied(state, self._socket, owner, text)
             return
         call = state.hub.calls.get(sealed.call)
@@ -159,7 +182,6 @@ class NativeSession:
         """Take over a call whose worker died; what it did not tell is a gap."""
         state = self._state
         seq, told, missed = await stored(state, sealed.call, asked.last_seq)
-        state.hub.calls.get(sealed.call)
         if sealed.call in state.hub.calls:  # another connection was quicker
             raise RefusedError("conflict", "this call is being resumed already: wait", 1.0)
         if told is None and asked.position is None:
@@ -168,8 +190,8 @@ class NativeSession:
                 "the call's worker died and nothing tells how far it was: give `position`, the "
                 "second of the call from which on you have its audio",
             )
-        end = told if told is not None else min(asked.position or 0.0, MOST_POSITION)
-        offset = max(end, asked.position or 0.0)
+        end, offset = silence(told, seq, asked)
+        seq = max(seq, asked.last_seq)
         call = state.hub.open(replace(sealed.start, offset=offset, seq=seq), sealed.call)
         state.desk.restored.add(call.id)
         gap = {"start": round(end, 3), "end": round(offset, 3), "reason": "worker_died"}
@@ -273,22 +295,43 @@ async def stored(
         last_seq: number of the newest event that the client has.
 
     Returns:
-        Number of the newest event told, end of the newest window told in seconds (None if nobody
-        knows), and the events that the client missed.
+        Number of the newest event stored, end of the newest window stored in seconds (None if
+        nobody knows), and the events that the client missed.
 
     Raises:
         RefusedError: the call had ended, or the store can't be reached.
     """
     if state.store is None:
-        return last_seq, None, []
+        return 0, None, []
     known = await state.store.call(call)
     if known is None:
-        return last_seq, None, []
+        return 0, None, []
     if known["ended"] is not None:
         raise RefusedError("not_found", "the call has ended: begin another")
-    seq, end = await state.store.last(call) or (last_seq, 0.0)
+    seq, end = await state.store.last(call) or (0, 0.0)
     missed = await state.store.events(call, after=last_seq, limit=MOST_MISSED)
-    return max(seq, last_seq), end, missed
+    return seq, end, missed
+
+
+def silence(told: float | None, seq: int, asked: Resume) -> tuple[float, float]:
+    """What is told as not analysed when a call's worker died, and where the call goes on.
+
+    The store is some tenths of a second behind what a client was told. A client with later events
+    than the store has keeps audio from about its last window on, so what is stored says too little.
+
+    Args:
+        told: end of the newest window stored, s; None if nobody knows.
+        seq: number of the newest event stored.
+        asked: what the client says.
+
+    Returns:
+        Begin and end, seconds of the call.
+    """
+    position = min(asked.position or 0.0, MOST_POSITION)
+    if told is None:
+        return position, position
+    begin = max(told, position) if asked.last_seq > seq else told
+    return begin, max(told, position)
 
 
 def updated(call: LiveCall, said: Update) -> None:
