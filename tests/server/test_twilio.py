@@ -130,7 +130,7 @@ def test_a_track_that_comes_later_and_one_that_never_comes(predictor: Predictor)
     late = [*twilio_media("inbound", caller), *twilio_media("outbound", agent, 60 + 2000)]
     late.sort(key=lambda one: int(one["media"]["timestamp"]))
     stop = {"event": "stop", "stop": {}}
-    both = TwilioSettings(consent=True, inbound="one", outbound="other")
+    both = TwilioSettings(consent=True, inbound="caller one", outbound="caller two")
 
     async def work(hub: Hub) -> None:
         start = twilio_start(["inbound", "outbound"])
