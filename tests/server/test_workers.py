@@ -208,7 +208,7 @@ def test_a_full_worker_hands_a_new_call_to_one_with_room(toy: Path, tmp_path: Pa
     words = ("--workers", "2", "limits.channels=1", "store.url=''", f"keys_file={keys}")
     command = Command(toy, "--port", "0", *words)
     known = {"Authorization": f"Bearer {key}"}
-    for _ in range(4):
+    for _ in range(2):
         both = [Client(command.port, START, additional_headers=known) for _ in range(2)]
         assert [client.first["type"] for client in both] == ["session.created"] * 2
         assert {client.first["queue"] for client in both} == {"billing"}

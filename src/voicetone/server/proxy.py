@@ -62,8 +62,8 @@ async def proxied(
     if start is None:
         peer = await _reached(state, owner)
     else:
-        known = {"credential": start.credential, "queue": start.queue}
-        query = urlencode({key: value for key, value in known.items() if value is not None})
+        of_key = {"credential": start.credential, "queue": start.queue}
+        query = urlencode({key: value for key, value in of_key.items() if value is not None})
         peer = await state.peers.websocket(owner, f"/internal/stream?{query}")
     try:
         await peer.send(first)
