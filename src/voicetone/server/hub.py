@@ -6,7 +6,11 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
 
 from voicetone.errors import AudioError, UsageError
 from voicetone.server.call import CallStart, LiveCall, Publish, Watch
@@ -21,7 +25,7 @@ logger = logging.getLogger(__name__)
 SWEEP_SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Limits:
     """What a process takes on.
 
@@ -33,11 +37,11 @@ class Limits:
         staff_reason: why the staff's channel may be analysed, too; None forbids it.
     """
 
-    channels: int = 100
-    busy: float = 0.85
-    idle: float = 60.0
-    longest: float = 4 * 3600.0
-    staff_reason: str | None = None
+    channels: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    busy: Annotated[float, Field(gt=0, le=1)] = 0.85
+    idle: Annotated[float, Field(gt=0, le=86_400)] = 60.0
+    longest: Annotated[float, Field(gt=0, le=7 * 86_400)] = 4 * 3600.0
+    staff_reason: Annotated[str, Field(min_length=3)] | None = None
 
 
 class Hub:
