@@ -21,6 +21,7 @@ from voicetone.inference.file import analyze
 from voicetone.models.conformer import ConformerConfig
 from voicetone.models.tone import ToneConfig, ToneNet
 from voicetone.pretrained import load
+from voicetone.server.metrics import reference
 from voicetone.training.protocol import Fold, FoldTable
 from voicetone.training.recipe import dataclass_from, read_recipe
 from voicetone.training.run import train
@@ -114,6 +115,22 @@ def test_the_corpora_of_a_run_are_reported_together() -> None:
     assert set(table.labels) == {"anger", "fear", "calm"}
     assert table.probabilities
     assert list(table.fold) == ["all"] * 4
+
+
+def test_a_bundle_brings_the_mean_scores_of_its_held_out_clips(run: Path) -> None:
+    """Over validation clips, with the bundle's own temperature; servers take drift from them."""
+    spec = load(run / "bundle").spec
+    logits = np.concatenate(
+        [
+            fold.sentiment[[part == "validation" for part in fold.parts]]
+            for fold in map(read_fold, sorted((run / "folds").iterdir()))
+        ]
+    )
+    shares = np.exp(logits / spec.temperature.sentiment)
+    means = (shares / shares.sum(axis=1, keepdims=True)).mean(axis=0)
+    told = reference(spec.metrics)
+    assert list(told) == list(SENTIMENTS)
+    assert list(told.values()) == pytest.approx(list(means), abs=1e-4)
 
 
 def test_the_bundle_says_what_the_trainer_says(run: Path, world: Path) -> None:

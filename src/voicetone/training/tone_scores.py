@@ -138,6 +138,22 @@ def calibrate(
     )
 
 
+def mean_scores(pool: Pool, temperature: float) -> dict[str, float]:
+    """Mean sentiment scores over the validation clips of all folds, as the bundle would give them.
+
+    A server tells how far the scores of its calls drift from these.
+
+    Args:
+        pool: clips of all folds.
+        temperature: the bundle's for sentiment.
+    """
+    held = pool.sentiment[~pool.test]
+    if not len(held):
+        return {}
+    means = _probabilities(held, temperature).mean(axis=0)
+    return {label: round(float(x), 4) for label, x in zip(SENTIMENTS, means, strict=True)}
+
+
 def _heads(pool: Pool, labels: Labels) -> list[tuple[str, Floats, NDArray[np.int64]]]:
     found = [("sentiment", pool.sentiment, labels.sentiment[pool.index])]
     if labels.emotions:

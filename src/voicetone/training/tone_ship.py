@@ -43,6 +43,7 @@ from voicetone.training.tone_run import (
 from voicetone.training.tone_scores import (
     Calibration,
     calibrate,
+    mean_scores,
     pooled,
     prediction_table,
     scores,
@@ -265,6 +266,7 @@ def measure_folds(
         "speech_rule": calibration.speech.model_dump(),
         "speech": speech_scores(predictions, calibration.speech),
         "sentiment_accuracy_over_coverage": calibration.curve,
+        "mean_scores": mean_scores(pool, calibration.temperature["sentiment"]),
     }
     return metrics, calibration
 
@@ -321,12 +323,15 @@ def _sounds_named(recipe: ToneRecipe) -> list[str]:
     return named
 
 
-def _headlines(metrics: dict[str, Any]) -> dict[str, str]:
-    """Scores on held-out speakers in words, as reports show them."""
-    out = {f"UAR, {name}": _interval(s["uar"]) for name, s in metrics["scores"].items()}
+def _headlines(metrics: dict[str, Any]) -> dict[str, str | float]:
+    """Scores on held-out speakers in words, as reports show them; mean scores as numbers."""
+    out: dict[str, str | float] = {
+        f"UAR, {name}": _interval(s["uar"]) for name, s in metrics["scores"].items()
+    }
     for name, s in metrics["speech"].items():
         share = f"{100 * s['value']:.1f} % ({s['hits']} of {s['total']})"
         out[name.replace("_", " ")] = share
+    out |= {f"mean score, {label}": x for label, x in metrics.get("mean_scores", {}).items()}
     out["folds, SHA-256"] = metrics["folds"][:16]
     return out
 
