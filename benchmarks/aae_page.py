@@ -27,7 +27,8 @@ What the systems are: [The adversarial autoencoder](../aae.md); what the protoco
   is what the mean of the features reaches. *D y*, *D z*: losses of the discriminators; 0.693 (ln 2)
   where they can't tell codes from samples of the prior, which one that has learnt nothing can't
   either.
-- Ten seeds for emotion on EMO-DB and nEMO, three elsewhere; each table says how many.
+- Ten seeds on EMO-DB and nEMO; three on RAVDESS, whose table with ten does not fit two hours of CPU
+  time, and for frames, ablations and few labels. Each table says how many.
 - Rates and weights, which are not published, were compared on validation speakers; the number of
   epochs is bounded by what two CPU cores train in an hour or two. An epoch has 5 to 10 steps here,
   so these are 150 to 400 steps; the paper's corpus and epochs make about 12,500 at this batch size.
