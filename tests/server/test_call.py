@@ -231,3 +231,18 @@ def test_a_defect_ends_its_call_and_no_other(
         assert [e.type for e in told if e.type == "window"] == ["window"]
 
     with_hub(predictor, work)
+
+
+def test_what_was_not_taken_is_told(predictor: Predictor) -> None:
+    async def work(hub: Hub) -> None:
+        call = hub.open(start())
+        for _ in range(100):  # the model is not asked in between: nothing is awaited
+            call.audio(s16le_encode(sound(1.0)))
+        assert not call._room.is_set()
+        call.close("client")
+        await call.ended()
+        gaps = [e.body for e in call.backlog if e.type == "gap"]
+        assert [gap["reason"] for gap in gaps] == ["overload"]
+        assert gaps[0]["end"] == call.backlog[-1].body["duration"] == 100.0
+
+    with_hub(predictor, work)

@@ -224,6 +224,7 @@ class LiveCall:
         """No more audio will come; what is there is analysed, then `session.closed` is told."""
         if self.closing:
             return
+        self._tell_untaken()
         self._feed()
         self.closing, self._reason = True, reason
         if self.closed is None:
@@ -311,10 +312,14 @@ class LiveCall:
         if self.session.waiting >= most:
             self._untaken += samples / self.start.sample_rate
             return True
+        self._tell_untaken()
+        return False
+
+    def _tell_untaken(self) -> None:
+        """What was not taken for want of room is a gap."""
         if self._untaken:
             seconds, self._untaken = self._untaken, 0.0
             self.lost(seconds, "overload")
-        return False
 
     def _feed(self) -> None:
         """Give the session what has gathered."""
