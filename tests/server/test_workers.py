@@ -278,17 +278,81 @@ def test_calls_end_well_when_the_server_goes_down(toy: Path, tmp_path: Path) -> 
         client.audio(speech(3.0))
     command.process.send_signal(signal.SIGTERM)
     command.wait_for("worker.draining")
-    for _ in range(3):  # nobody hangs in a queue that nobody empties
-        began = time.monotonic()
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", command.port), timeout=10)
-        assert time.monotonic() - began < 1.0
+    for _ in range(3):
+        late = Client(command.port, START)
+        assert (late.first["code"], late.first["fatal"]) == ("draining", True)
+        assert late.first["retry_after"] > 0
     assert ends.finish()["reason"] == "client"
     closed = stays.until("session.closed")
     assert (closed["reason"], closed["duration"]) == ("draining", 3.0)
     with pytest.raises(ConnectionClosed):
         stays.get()
     assert stays.socket.close_code == 1013
+    assert command.end() == 0
+
+
+def test_an_idle_server_that_goes_down_refuses_at_once(toy: Path) -> None:
+    """Nobody hangs in a queue that nobody empties."""
+    command = Command(toy, "--port", "0", "store.url=''", "drain_seconds=60")
+    command.process.send_signal(signal.SIGTERM)
+    command.wait_for("worker.draining")
+    for _ in range(3):
+        began = time.monotonic()
+        with pytest.raises(OSError):
+            socket.create_connection(("127.0.0.1", command.port), timeout=10)
+        assert time.monotonic() - began < 1.0
+    assert command.end() == 0
+
+
+def test_calls_reached_through_another_worker_end_well_too(toy: Path) -> None:
+    """A worker without calls of its own stays for those; who is cut meanwhile comes back."""
+    data = speech(4.0)
+    command = Command(toy, "--port", "0", "--workers", "2", "store.url=''", "drain_seconds=4")
+    clients = spread(command.port)
+    owners = {c["id"]: c["worker"] for c in get(command.port, "/v1/calls?limit=500")["calls"]}
+    mine = [client for client in clients if owners[client.first["call"]] == 0]
+    for client in clients:
+        if client not in mine:  # one worker has no call
+            client.finish()
+    for n, client in enumerate(mine):  # half of them through the other worker, or so
+        client.cut()
+        resume = {"type": "session.resume", "token": client.first["token"], "last_seq": 1}
+        mine[n] = Client(command.port, resume)
+        mine[n].audio(data)
+    command.process.send_signal(signal.SIGTERM)
+    lines = [command.wait_for("worker.draining") for _ in range(2)]
+    assert sum(line["calls"] for line in lines) == len(mine)
+    assert sum(line["passing"] for line in lines) > 0
+    cut = mine.pop()
+    cut.cut()
+    resume = {"type": "session.resume", "token": cut.first["token"], "last_seq": 1}
+    mine.append(Client(command.port, resume))
+    assert mine[-1].first["received_samples"] == 4 * RATE
+    for client in mine:
+        closed = client.until("session.closed")
+        assert (closed["reason"], closed["duration"]) == ("draining", 4.0)
+        with pytest.raises(ConnectionClosed):
+            client.get()
+        assert client.socket.close_code == 1013
+    assert command.end() == 0
+
+
+def test_resumes_do_not_count_as_calls(toy: Path, tmp_path: Path) -> None:
+    keys = tmp_path / "keys.toml"
+    key, entry = new_key("desk")
+    keys.write_text(entry + "calls_per_minute = 4\n")
+    words = ("--workers", "2", "store.url=''", f"keys_file={keys}", "drain_seconds=0")
+    command = Command(toy, "--port", "0", *words)
+    known = {"Authorization": f"Bearer {key}"}
+    client = Client(command.port, START, additional_headers=known)
+    token = client.first["token"]
+    for _ in range(12):
+        client.cut()
+        resume = {"type": "session.resume", "token": token, "last_seq": 1}
+        client = Client(command.port, resume, additional_headers=known)
+        assert client.first["type"] == "session.resumed"
+    codes = [Client(command.port, START, additional_headers=known).first for _ in range(6)]
+    assert "rate_limited" in {said.get("code") for said in codes}
     assert command.end() == 0
 
 

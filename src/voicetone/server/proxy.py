@@ -59,12 +59,25 @@ async def proxied(
     Raises:
         RefusedError: the owner can't be reached.
     """
+    state.passing += 1
+    try:
+        peer = await _opened(state, owner, start)
+        await _passed(websocket, peer, first)
+    finally:
+        state.passing -= 1
+
+
+async def _opened(state: ServerState, owner: int, start: CallStart | None) -> ClientConnection:
+    """A connection to the owner; of a new call it is told what the key says."""
     if start is None:
-        peer = await _reached(state, owner)
-    else:
-        of_key = {"credential": start.credential, "queue": start.queue}
-        query = urlencode({key: value for key, value in of_key.items() if value is not None})
-        peer = await state.peers.websocket(owner, f"/internal/stream?{query}")
+        return await _reached(state, owner)
+    of_key = {"credential": start.credential, "queue": start.queue}
+    query = urlencode({key: value for key, value in of_key.items() if value is not None})
+    return await state.peers.websocket(owner, f"/internal/stream?{query}")
+
+
+async def _passed(websocket: WebSocket, peer: ClientConnection, first: str) -> None:
+    """What both sides say, until one closes; then the other is closed, too."""
     try:
         await peer.send(first)
         up = asyncio.create_task(_up(websocket, peer))

@@ -237,6 +237,8 @@ async def analyze(request: Request) -> Response:
     """
     state = state_of(request)
     key = await require(request, "files")
+    if state.hub.draining:
+        raise RefusedError("draining", "the server is going down: try again shortly", 5.0)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
         words = await read_words(request, settings_of(state))

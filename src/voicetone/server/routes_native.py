@@ -49,9 +49,7 @@ async def stream(websocket: WebSocket) -> None:
     """Audio in, events out, as docs/asyncapi.yaml describes."""
     state = state_of(websocket)
     try:
-        key = await require(websocket, "stream")
-        if state.hub.draining:
-            raise RefusedError("draining", "the server is going down: try again shortly", 5.0)
+        key = await require(websocket, "stream", counted=False)  # it may come back for a call
     except RefusedError as error:
         await denied(websocket.scope, websocket.receive, websocket.send, error)
         return
@@ -141,6 +139,8 @@ class NativeSession:
     async def _begin(self, start: CallStart, text: str) -> None:
         """A new call: here, or if there is no room with a worker that has some."""
         state = self._state
+        if not self.handed:
+            state.keys.granted(start.credential or "", "stream")  # counts, as no resume does
         if not self.handed and not state.hub.draining and room(state.hub) < start.channels:
             other = await with_room(state, start.channels)
             if other is not None:

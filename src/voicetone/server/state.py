@@ -48,6 +48,8 @@ class ServerState:
     tickets: Tickets
     store: Any = None
     started: float = 0.0
+    passing: int = 0
+    """Clients of other workers' calls that are connected through this one."""
     extras: dict[str, Any] = field(default_factory=dict)
     """What one family of routes keeps, by its name."""
 

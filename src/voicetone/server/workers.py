@@ -28,8 +28,9 @@ from voicetone.server.app import internal, make_app, make_state
 from voicetone.server.clock import SystemClock
 from voicetone.server.logs import Log, everything_through
 from voicetone.server.native import MOST_BINARY
-from voicetone.server.peers import Peers, socket_of
+from voicetone.server.peers import Peers
 from voicetone.server.settings import Settings
+from voicetone.server.state import ServerState
 from voicetone.server.wire import Loop, Ws, http_of
 
 FIRST_PAUSE = 0.1
@@ -43,6 +44,8 @@ UNREAD_MS = 60_000
 """After so long a connection is cut whose other end takes in nothing at all."""
 LAST_SECONDS = 3.0
 """That clients have to read the end of their calls when the server goes down."""
+PASSING_SECONDS = 6.0
+"""Beyond `drain_seconds` that another worker has to end calls whose clients came through us."""
 OTHER_FILES = 500
 """Open files of a worker besides its connections."""
 FAILED = 3
@@ -219,7 +222,7 @@ class _Supervisor:
 
     def _stop(self) -> int:
         """Have all workers end in an orderly way; kill those that don't."""
-        self._listening.close()  # else connections would wait there for nobody
+        self._listening.close()  # workers close theirs when they have drained; then nobody waits
         running = [w for w in self._workers if w.process is not None]
         for worker in running:
             worker.process.terminate()
@@ -268,7 +271,7 @@ def run_worker(place: Place, listening: socket.socket, ready: Connection) -> Non
         runner.run(_work(state, listening, ready))
 
 
-async def _work(state: Any, listening: socket.socket, ready: Connection) -> None:
+async def _work(state: ServerState, listening: socket.socket, ready: Connection) -> None:
     """Serve on both sockets until told to stop; drain; end."""
     settings: Settings = state.settings
     app = make_app(state)
@@ -286,7 +289,7 @@ async def _work(state: Any, listening: socket.socket, ready: Connection) -> None
             stop.set()
 
         loop.add_reader(sentinel, orphaned)
-    own = _unix(socket_of(state.peers.folder, state.worker))
+    own = _unix(state.peers.path(state.worker))
     serving = [
         loop.create_task(public.serve([listening])),
         loop.create_task(private.serve([own])),
@@ -300,16 +303,28 @@ async def _work(state: Any, listening: socket.socket, ready: Connection) -> None
     ready.close()
     state.log.say("worker.ready", pid=os.getpid())
     await stop.wait()
+    state.log.say("worker.draining", calls=len(state.hub.calls), passing=state.passing)
+    await _drained(state, settings.drain_seconds)
     for server in public.servers:
         server.close()  # who connects now is refused at once, and may go elsewhere
-    state.log.say("worker.draining", calls=len(state.hub.calls))
-    await state.hub.drain(settings.drain_seconds)
-    await _told(public)
+    await asyncio.gather(_told(public), _told(private))
     public.should_exit = True
     await serving[0]
     private.should_exit = True
     await serving[1]
     state.log.say("worker.ended")
+
+
+async def _drained(state: ServerState, seconds: float) -> None:
+    """Wait until our calls have ended, and those whose clients are connected through us.
+
+    Until then the public socket stays open, as a client whose connection is cut may come back for
+    a call in progress.
+    """
+    until = time.monotonic() + seconds + PASSING_SECONDS
+    await state.hub.drain(seconds)
+    while state.passing and time.monotonic() < until:
+        await asyncio.sleep(0.02)
 
 
 async def _told(server: _Server) -> None:
