@@ -2,47 +2,40 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import hmac
-import io
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-import soundfile
-from fastapi import Request as WebRequest
+from fuzz_files import (
+    LINES,
+    TOML,
+    WORDS,
+    _form,
+    _recordings,
+    run_form,
+    run_line,
+    run_settings,
+    run_upload,
+    run_words,
+)
+from fuzz_shared import NOISE, NOW, SECRET, SOME_AUDIO, Refusals, as_raw, as_text, sendable
 from mutating import Messages, mutated
 
-from voicetone.audio.decode import open_audio
-from voicetone.audio.telephony import mulaw_encode, s16le_encode
+from voicetone.audio.telephony import mulaw_encode
 from voicetone.server import audiohook_auth, native, sigv4
-from voicetone.server.alerts import make_watch
 from voicetone.server.audiohook import AudioHookSession, AudioHookSettings
 from voicetone.server.audiosocket import AudioSocketStream, Claim, Registration
 from voicetone.server.call import CallStart
-from voicetone.server.jobs import FileSettings
-from voicetone.server.keys import Keys
-from voicetone.server.lawful import lawful_channels
 from voicetone.server.refusal import RefusedError
-from voicetone.server.settings import read_settings
 from voicetone.server.telephony import Action, End, Open, Send
 from voicetone.server.twilio import TwilioSettings, TwilioStream
-from voicetone.server.upload import read_request, read_words
 
 __all__ = ["TARGETS", "Messages", "Target", "mutated"]
-
-NOW = 1_700_000_000.0
-SECRET = b"0123456789abcdef0123456789abcdef"
-RNG = np.random.default_rng(3)
-NOISE = (0.1 * RNG.standard_normal(1600)).astype(np.float32)
-SOME_AUDIO = s16le_encode(NOISE[:80])
 
 
 @dataclass(frozen=True)
@@ -60,38 +53,6 @@ class Target:
     corpus: tuple[Messages, ...]
     run: Callable[[Messages], None]
     weight: float
-
-
-class Refusals:
-    """Lets a session go on after a message that was refused, and tells of it in the end."""
-
-    def __init__(self) -> None:
-        self.first: RefusedError | None = None
-
-    def note(self, error: RefusedError) -> None:
-        """A message was refused; what is said of it can be sent."""
-        self.first = self.first or error
-        sendable(error.to_dict())
-
-    def tell(self) -> None:
-        """Raise what was refused first."""
-        if self.first is not None:
-            raise self.first
-
-
-def sendable(said: Any) -> None:
-    """Whatever is told must be writable as JSON in UTF-8."""
-    json.dumps(said, ensure_ascii=False, allow_nan=False).encode()
-
-
-def _text(message: str | bytes) -> str:
-    """As it comes out of a socket, which has no halves of characters but escaped ones."""
-    data = message if isinstance(message, bytes) else message.encode("utf-8", "replace")
-    return data.decode("utf-8", "replace")
-
-
-def _raw(message: str | bytes) -> bytes:
-    return message if isinstance(message, bytes) else message.encode("utf-8", "replace")
 
 
 # -- native ----------------------------------------------------------------------------------------
@@ -130,7 +91,7 @@ def run_native(messages: Messages) -> None:
             if isinstance(message, bytes):
                 protocol.binary(message)
                 continue
-            action = protocol.text(_text(message))
+            action = protocol.text(as_text(message))
             if isinstance(action, native.Start):
                 start = action.call_start("key", None)
                 sendable(asdict(start))
@@ -208,7 +169,7 @@ def run_twilio(messages: Messages) -> None:
     stream, refusals, frame = TwilioStream(TwilioSettings(consent=True)), Refusals(), 0
     for message in messages:
         try:
-            frame = _check(stream.text(_text(message)), frame)
+            frame = _check(stream.text(as_text(message)), frame)
         except RefusedError as error:
             refusals.note(error)
     _check(stream.gone(), frame)
@@ -252,7 +213,7 @@ def run_audiohook(messages: Messages) -> None:
     session, frame, left = AudioHookSession(AudioHookSettings(consent=True)), 0, ""
     for message in messages:
         binary = isinstance(message, bytes)
-        actions = session.binary(_raw(message)) if binary else session.text(_text(message))
+        actions = session.binary(as_raw(message)) if binary else session.text(as_text(message))
         frame = _check(actions, frame)
         if any(isinstance(action, Open) for action in actions):
             _check(session.opened(), frame)
@@ -283,7 +244,7 @@ def _signed() -> Messages:
 
 def run_signature(messages: Messages) -> None:
     """Target and headers of a connection."""
-    target, *lines = map(_text, messages) if messages else ("",)
+    target, *lines = map(as_text, messages) if messages else ("",)
     headers = {}
     for line in lines:
         name, _, value = line.partition(":")
@@ -302,7 +263,7 @@ def run_audiosocket(messages: Messages) -> None:
     """Bytes of a connection, in pieces."""
     stream, frame = AudioSocketStream(), 0
     for message in messages:
-        data = _raw(message)
+        data = as_raw(message)
         while True:
             actions = stream.feed(data)
             frame = _check([a for a in actions if not isinstance(a, Claim)], frame)
@@ -341,174 +302,14 @@ def run_sigv4(messages: Messages) -> None:
     """Method, path, query, body and headers of a request."""
     parts = [*messages, "", "", "", b""]
     headers = []
-    for line in map(_text, messages[4:]):
+    for line in map(as_text, messages[4:]):
         name, _, value = line.partition(":")
         headers.append((name.lower(), value.strip()))
     # As they come through HTTP: one character for each byte.
-    path, query = (_raw(part).decode("latin-1") for part in parts[1:3])
-    request = sigv4.Request(_text(parts[0]), path, query, headers, _raw(parts[3]))
+    path, query = (as_raw(part).decode("latin-1") for part in parts[1:3])
+    request = sigv4.Request(as_text(parts[0]), path, query, headers, as_raw(parts[3]))
     sigv4.verify(request, {"desk": SECRET}.get, "us-east-1", NOW)
 
-
-def _recordings() -> tuple[Messages, ...]:
-    out: list[Messages] = []
-    for kind, subtype in (
-        *(("WAV", "PCM_16"), ("WAV", "ULAW"), ("WAVEX", "FLOAT"), ("FLAC", "PCM_16")),
-        *(("AIFF", "PCM_16"), ("OGG", "VORBIS"), ("AU", "ULAW")),
-    ):
-        file = io.BytesIO()
-        soundfile.write(file, np.stack([NOISE, NOISE], 1), 8000, subtype, format=kind)
-        out.append([file.getvalue()])
-    return tuple(out)
-
-
-MOST_CHANNELS, MOST_SECONDS = 4, 60.0
-
-
-def run_upload(messages: Messages) -> None:
-    """A recording: opened, measured and decoded as an upload is."""
-    data = b"".join(map(_raw, messages))
-    file = os.memfd_create("upload")
-    try:
-        os.write(file, data)
-        with open_audio(f"/proc/self/fd/{file}") as source:
-            if source.channels > MOST_CHANNELS or (source.duration or 0) > MOST_SECONDS:
-                raise RefusedError("unsupported_media", "too many channels, or too long")
-            names = ("customer", "agent", "left", "right")[: source.channels]
-            lawful_channels(source.channels, names, None, None)
-            taken = 0.0
-            for block in source.blocks():
-                taken += block.shape[1] / source.rate
-                if taken > MOST_SECONDS:
-                    raise RefusedError("message_too_large", "too long")
-    finally:
-        os.close(file)
-
-
-FILES = FileSettings()
-_LOOP: list[asyncio.AbstractEventLoop] = []
-
-
-def _asked(body: bytes, headers: Mapping[str, bytes], query: bytes = b"") -> WebRequest:
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    named = [(name.encode(), value) for name, value in headers.items()]
-    scope = {"type": "http", "method": "POST", "path": "/v1/analyze", "headers": named}
-    return WebRequest({**scope, "query_string": query}, receive)
-
-
-def _finish(work: Any) -> Any:
-    """Run a coroutine in this process's own loop."""
-    if not _LOOP:
-        _LOOP.append(asyncio.new_event_loop())
-    return _LOOP[0].run_until_complete(work)
-
-
-def _form() -> tuple[Messages, ...]:
-    fields = {"channel_names": "agent,customer", "analyse": "customer", "consent": "true"}
-    lines = []
-    for name, value in fields.items():
-        lines.append(f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n')
-    file = '--x\r\nContent-Disposition: form-data; name="audio"; filename="a.wav"\r\n'
-    body = "".join(lines).encode() + file.encode()
-    body += b"Content-Type: audio/wav\r\n\r\n" + _recordings()[0][0][:200] + b"\r\n--x--\r\n"
-    return (["multipart/form-data; boundary=x", body],)
-
-
-def run_form(messages: Messages) -> None:
-    """Content-Type and body of an upload."""
-    kind, body = (*messages, "", b"")[:2]
-    header = _raw(kind).replace(b"\r", b"").replace(b"\n", b"")
-    request = _asked(_raw(body), {"content-type": header})
-    sent = _finish(read_request(request, "multipart/form-data", FILES))
-    try:
-        for name in ("consent", "async"):
-            sent.flag(name)
-        for name in ("channel_names", "analyse"):
-            sent.list(name)
-        sendable(sent.name)
-    finally:
-        if sent.file is not None:
-            sent.file.close()
-
-
-def run_words(messages: Messages) -> None:
-    """Body of a request with a text."""
-    body = b"".join(_raw(message) for message in messages)
-    words = _finish(read_words(_asked(body, {"content-type": b"application/json"}), FILES))
-    sendable(words.model_dump())
-
-
-# -- what operators write --------------------------------------------------------------------------
-
-TOML = """port = 9000
-workers = 2
-origins = ["https://desk.example"]
-bad_messages = 5
-
-[[keys]]
-name = "pbx"
-hash = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"
-scopes = ["telephony", "stream"]
-calls_per_minute = 60
-
-[limits]
-channels = 50
-idle = 30.0
-
-[store]
-url = "sqlite:///calls.db"
-retention_days = 7
-
-[twilio]
-consent = true
-inbound = "customer"
-
-[audiosocket]
-port = 9092
-addresses = ["10.0.0.0/8"]
-
-[[alerts.rules]]
-name = "upset"
-kind = "negative"
-seconds = 20
-over = 0.6
-
-[[alerts.rules]]
-name = "worse"
-kind = "drop"
-by = 0.4
-channels = ["customer", 1]
-
-[[targets]]
-kind = "jsonl"
-name = "lines"
-folder = "events"
-"""
-
-
-def run_settings(messages: Messages) -> None:
-    """A file of settings, with keys and alert rules."""
-    file = os.memfd_create("settings")
-    try:
-        os.write(file, b"".join(map(_raw, messages)))
-        settings = read_settings(Path(f"/proc/self/fd/{file}"), (), {})
-    finally:
-        os.close(file)
-    Keys(settings.keys)
-    make_watch(settings.alerts)(CallStart("native", 8000, names=("customer",)))
-
-
-def run_line(messages: Messages) -> None:
-    """Words of the command line."""
-    read_settings(None, [_text(message) for message in messages], {})
-
-
-LINES: tuple[Messages, ...] = (
-    ["port=9000", "limits.channels=50", 'store.url=""', "twilio.consent=true"],
-)
-WORDS: tuple[Messages, ...] = ([json.dumps({"text": "I am not amused.", "language": "en"})],)
 
 TARGETS = (
     Target("native", NATIVE, run_native, 22),
