@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import threading
 import time
 from collections.abc import Awaitable, Iterator
@@ -19,6 +20,7 @@ from voicetone.audio.telephony import s16le_encode
 from voicetone.server.app import internal, make_app
 from voicetone.server.call import CallStart, LiveCall
 from voicetone.server.chime import tasks_of
+from voicetone.server.keys import KeySettings
 from voicetone.server.peers import socket_of
 from voicetone.server.state import ServerState
 
@@ -151,3 +153,16 @@ class Served:
             await call.ended()
 
         self.do(ended())
+
+
+WAV = {"Content-Type": "audio/wav"}
+YES = {"consent": "true"}
+
+
+def key(name: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer key of {name}"}
+
+
+def entry(name: str, **words: Any) -> KeySettings:
+    digest = hashlib.sha256(f"key of {name}".encode()).hexdigest()
+    return KeySettings(name=name, hash=digest, **{"scopes": ("files",), **words})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import io
 import json
 import os
@@ -27,7 +26,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from starlette.testclient import TestClient
 
-from server.served import listening
+from server.served import WAV, YES, entry, key, listening
 from toy import make_toy_bundle
 from voicetone.inference.file import analyze
 from voicetone.inference.live import LiveSession, WindowEvent
@@ -38,24 +37,11 @@ from voicetone.server.analysis import NICE, Wanted
 from voicetone.server.app import make_app, make_state
 from voicetone.server.hub import Limits
 from voicetone.server.jobs import FileSettings, Process, _environment
-from voicetone.server.keys import KeySettings
 from voicetone.server.refusal import RefusedError
 from voicetone.server.routes_files import AnalyzeOut, JobOut, jobs_of
 from voicetone.server.settings import Settings
 from voicetone.server.state import ServerState
 from voicetone.server.store import StoreSettings
-
-WAV = {"Content-Type": "audio/wav"}
-YES = {"consent": "true"}
-
-
-def key(name: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer key of {name}"}
-
-
-def entry(name: str, **words: Any) -> KeySettings:
-    digest = hashlib.sha256(f"key of {name}".encode()).hexdigest()
-    return KeySettings(name=name, hash=digest, **{"scopes": ("files",), **words})
 
 
 @pytest.fixture(scope="module")
