@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import time
 import urllib.request
 from urllib.error import HTTPError
 
@@ -77,6 +78,43 @@ def test_ready_until_it_goes_down(predictor: Predictor) -> None:
         assert error.value.code == 503
         assert json.loads(error.value.read())["draining"] is True
         assert json.loads(get(port, "/healthz")) == {"status": "ok"}
+
+
+def test_alive_until_the_model_is_run_no_more(predictor: Predictor) -> None:
+    with serving(predictor) as (state, port):
+        assert json.loads(get(port, "/healthz")) == {"status": "ok"}
+        task = state.hub.engine._task
+        assert task is not None
+        task.get_loop().call_soon_threadsafe(task.cancel)
+        while not task.done():
+            time.sleep(0.01)
+        with pytest.raises(HTTPError) as error:
+            get(port, "/healthz")
+        assert error.value.code == 500
+
+
+class Full(io.StringIO):
+    """A log whose disk is full, or whose reader is gone."""
+
+    def write(self, text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+
+def test_a_log_that_takes_nothing_ends_no_call(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = io.StringIO()
+    closed.close()
+    for out in (Full(), closed):
+        log = Log(SystemClock(), 1, b"secret", out)
+        log.say("odd")
+        log.defect("here", ValueError("inside"))
+    with serving(predictor) as (_, port):
+        monkeypatch.setattr("sys.stderr", Full())
+        client = Client(port, START)
+        client.audio(speech(6.0))
+        client.until("window")
+        assert client.finish()["duration"] == 6.0
 
 
 def test_a_page_of_all_workers_has_each_family_once() -> None:

@@ -7,6 +7,7 @@ import json
 import logging
 import sys
 import traceback
+from contextlib import suppress
 from typing import Any, TextIO
 
 from voicetone.server.clock import Clock
@@ -34,15 +35,19 @@ class Log:
         self._out = out
 
     def say(self, event: str, **fields: Any) -> None:
-        """One line; strings are cut, so that no stranger fills the disk with one."""
+        """One line; strings are cut, so that no stranger fills the disk with one.
+
+        A line that nobody takes any more (a closed pipe, a full disk) is dropped: calls go on.
+        """
         head: dict[str, Any] = {"time": iso(self._clock.wall()), "event": event}
         if self._worker is not None:
             head["worker"] = self._worker
         shown = {k: v[:LONGEST] if isinstance(v, str) else v for k, v in fields.items()}
         line = json.dumps({**head, **shown}, ensure_ascii=True, default=str)
         out = self._out or sys.stderr
-        out.write(f"{line}\n")  # in one piece: other workers write there, too
-        out.flush()
+        with suppress(OSError, ValueError):  # ValueError: it was closed
+            out.write(f"{line}\n")  # in one piece: other workers write there, too
+            out.flush()
 
     def short(self, external: str | None) -> str | None:
         """Of an id that may be a telephone number's: the same for the same, and no way back."""

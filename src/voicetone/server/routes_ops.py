@@ -17,9 +17,11 @@ PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @router.get("/healthz")
-async def healthz() -> dict[str, str]:
-    """The worker answers."""
-    return {"status": "ok"}
+async def healthz(request: Request) -> JSONResponse:
+    """The worker answers, and runs the model; 500 where nothing but a new start helps."""
+    if not state_of(request).hub.engine.running:
+        return JSONResponse({"status": "failed"}, 500)
+    return JSONResponse({"status": "ok"})
 
 
 @router.get("/readyz")
