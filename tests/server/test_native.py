@@ -29,7 +29,7 @@ from voicetone.pretrained import load
 from voicetone.pretrained.predictor import Predictor
 from voicetone.server.desk import Line
 from voicetone.server.hub import Limits
-from voicetone.server.native import NativeProtocol, Resume, Start, unseal
+from voicetone.server.native import MOST_METADATA, NativeProtocol, Resume, Start, unseal
 from voicetone.server.refusal import STATUS, RefusedError
 from voicetone.server.routes_native import silence
 from voicetone.server.state import ServerState
@@ -146,6 +146,26 @@ def test_a_token_can_not_be_made_up(running: tuple[ServerState, int]) -> None:
             unseal(running[0].secret, wrong)
     with pytest.raises(RefusedError):
         unseal(b"another server's", token)
+
+
+@pytest.mark.parametrize("letter", ["é", "\U0001f4de", "\x01"])
+def test_the_largest_call_that_may_begin_can_be_resumed(
+    running: tuple[ServerState, int], letter: str
+) -> None:
+    described = {
+        "call": letter * 200,
+        "queue": letter * 200,
+        "metadata": {"k": letter * (MOST_METADATA - 1)},
+    }
+    names = ["customer" + letter * 192, letter * 199 + "2"]
+    start = {**START, "channels": 2, "channel_names": names, "analyse": [1], **described}
+    client = Client(running[1], start)
+    token = client.first["token"]
+    client.cut()
+    back = Client(running[1], {"type": "session.resume", "token": token, "last_seq": 1})
+    assert back.first["type"] == "session.resumed"
+    assert unseal(running[0].secret, token).start.metadata == described["metadata"]
+    back.finish()
 
 
 def test_a_full_line_is_cut_and_nothing_waits_in_it() -> None:

@@ -28,7 +28,8 @@ MOST_SECONDS = 10.0
 """Audio in one message."""
 MOST_METADATA = 2048
 """Characters of all keys and values together."""
-MOST_TOKEN = 8192
+MOST_TOKEN = 32 << 10
+"""Characters of a resume token, which holds what `session.start` and `.update` said."""
 
 Rate = Annotated[int, Field(ge=8000, le=48000)]
 Short = Annotated[str, Field(min_length=1, max_length=200)]
@@ -263,7 +264,8 @@ def seal(secret: bytes, worker: int, boot: str, call: LiveCall) -> str:
             "metadata": dict(start.metadata),
         },
     }
-    body = base64.urlsafe_b64encode(json.dumps(said, separators=(",", ":")).encode())
+    text = json.dumps(said, separators=(",", ":"), ensure_ascii=False)
+    body = base64.urlsafe_b64encode(text.encode())
     return f"{body.decode()}.{_sign(secret, body)}"
 
 
