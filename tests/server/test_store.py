@@ -380,6 +380,22 @@ def test_an_event_that_no_database_takes_costs_nothing_else(
     store.stop()
 
 
+def test_the_log_says_when_a_database_is_away_and_when_it_is_back(
+    clock: BentClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "calls.db"
+    file.write_text("this is no database, and never was one " * 100)
+    store = made(f"sqlite:///{file}", clock, tmp_path)
+    store.told(event("one", 1, "window"))
+    store.start()
+    until(lambda: store.health()["away"])
+    file.unlink()
+    until(lambda: store.health()["stored"] == 1 and not store.health()["away"])
+    store.stop()
+    said = [r.getMessage() for r in caplog.records if r.name.endswith("store_writer")]
+    assert ["away" in said[0], said[1:]] == [True, ["the database is back"]], said
+
+
 def test_disk_as_a_queue(tmp_path: Path) -> None:
     spill = Spill(tmp_path / "spill", 10_000)
     items = [Item("c", seq, str(seq), DAY, "window", 1, {"end": seq}) for seq in range(500)]

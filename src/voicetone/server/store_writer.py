@@ -182,18 +182,22 @@ class Writer:
             while self._next():
                 self._store(self._pending)
                 self._pending = []
-                self._tries = 0
+                self._back()
                 if len(self._queue) > self._memory:
                     self._to_disk(self._memory)
-            if self._tries:
-                log.warning("the database is back")
-            self._tries = 0
+            self._back()
         except Exception as error:  # whatever it is, events are kept and tried again
             if not self._tries:
                 log.warning("the database is away (%s): events are kept", brief(error))
             self._tries += 1
             wait = min(FLUSH_SECONDS * 2**self._tries, LONGEST_WAIT)
             self._retry_at = self._clock.steady() + wait
+
+    def _back(self) -> None:
+        """The database took what it was given."""
+        if self._tries:
+            log.warning("the database is back")
+        self._tries = 0
 
     def _next(self) -> bool:
         """Fill what is stored next, oldest first: what is pending, then the disk, then memory."""
