@@ -28,6 +28,7 @@ from toy import make_toy_bundle
 from voicetone.pretrained import load
 from voicetone.pretrained.predictor import Predictor
 from voicetone.server.audiohook import NULL, AudioHookSession, AudioHookSettings, State
+from voicetone.server.desk import UPDATES_PER_MINUTE
 from voicetone.server.engine import Engine
 from voicetone.server.events import CallEvent
 from voicetone.server.hub import Hub, Limits
@@ -297,6 +298,20 @@ def test_the_wrong_order_of_messages() -> None:
     assert session.text(client.message("close", {"reason": "disconnect"})) == [End("closed")]
     assert sent(session.closed())[0]["type"] == "closed"
     assert session.text("garbage") == session.binary(b"x") == session.gone() == []
+
+
+def test_updates_without_end_are_answered_and_not_all_told(predictor: Predictor) -> None:
+    async def work(hub: Hub) -> None:
+        replay = Replay(hub)
+        await replay.opened()
+        for _ in range(UPDATES_PER_MINUTE + 20):
+            await replay.text("update", language="de-DE")
+        await replay.text("close", reason="end")
+        assert len(bodies(await replay.over(), "session.updated")) == UPDATES_PER_MINUTE
+        kinds = [m["type"] for m in replay.said]
+        assert kinds.count("updated") == UPDATES_PER_MINUTE + 20
+
+    with_hub(predictor, work)
 
 
 def test_a_missing_and_a_doubled_message() -> None:

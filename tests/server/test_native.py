@@ -27,7 +27,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from voicetone.audio.telephony import mulaw_encode, s16le_decode
 from voicetone.pretrained import load
 from voicetone.pretrained.predictor import Predictor
-from voicetone.server.desk import Line
+from voicetone.server.desk import UPDATES_PER_MINUTE, Line
 from voicetone.server.hub import Limits
 from voicetone.server.native import MOST_METADATA, NativeProtocol, Resume, Start, unseal
 from voicetone.server.refusal import STATUS, RefusedError
@@ -284,6 +284,26 @@ def test_a_start_that_is_refused(
     with pytest.raises(ConnectionClosed):
         client.get()
     assert client.socket.close_code == close
+
+
+def test_a_call_may_not_be_updated_without_end(running: tuple[ServerState, int]) -> None:
+    """Each is an event that is stored; who connects again has no more of them."""
+    client = Client(running[1], START)
+    update = {"type": "session.update", "queue": "billing"}
+    for _ in range(UPDATES_PER_MINUTE):
+        client.send(update)
+        client.until("session.updated")
+    client.send(update)
+    said = client.until("error")
+    assert (said["code"], said["fatal"]) == ("rate_limited", False)
+    client.cut()
+    resume = {"type": "session.resume", "token": client.first["token"], "last_seq": 31}
+    client = Client(running[1], resume)
+    client.send({**update, "queue": "other"})
+    while (said := client.get())["type"] not in ("session.updated", "error"):
+        pass
+    assert said["code"] == "rate_limited"
+    assert client.finish()["reason"] == "client"
 
 
 def test_too_large_a_message_ends_the_connection_not_the_call(

@@ -10,10 +10,15 @@ from typing import Any
 from voicetone.server.call import LiveCall
 from voicetone.server.events import CallEvent
 from voicetone.server.hub import Hub
+from voicetone.server.keys import Bucket
+from voicetone.server.refusal import RefusedError
 from voicetone.server.settings import Settings
 
 Out = CallEvent | Mapping[str, Any]
 """An event of the call, or a message about the connection only."""
+
+UPDATES_PER_MINUTE = 30
+"""Of what is known of one call, by whichever connections; each is an event that is stored."""
 
 
 class Line:
@@ -81,6 +86,7 @@ class Desk:
         self._held: dict[str, asyncio.TimerHandle] = {}
         self._ended: dict[str, list[CallEvent]] = {}
         self._native: set[str] = set()
+        self._updates: dict[str, Bucket] = {}
         self.restored: set[str] = set()
         """Calls that were taken over from a worker that died; none is taken over twice."""
 
@@ -112,6 +118,19 @@ class Desk:
         line = self._lines[call.id] = Line(call.id, missed, self._settings.outgoing)
         return line
 
+    def update(self, call: LiveCall) -> None:
+        """Count a change of what is known of a call.
+
+        Raises:
+            RefusedError: there have been too many.
+        """
+        bucket = self._updates.get(call.id)
+        if bucket is None:
+            bucket = self._updates[call.id] = updates(self._hub)
+        if (wait := bucket.take()) > 0:
+            said = f"more than {UPDATES_PER_MINUTE} updates of a call in a minute: wait"
+            raise RefusedError("rate_limited", said, round(wait, 1))
+
     def detach(self, line: Line) -> None:
         """The connection is gone; its call waits for it to come back, if it goes on."""
         if self._lines.get(line.call) is not line:
@@ -142,9 +161,15 @@ class Desk:
         """Keep the end of a call as long as a client might come back for it."""
         self._drop(event.call)
         self._native.discard(event.call)
+        self._updates.pop(event.call, None)
         call = self._hub.calls.get(event.call)  # the hub forgets it after its subscribers
         if call is not None and self._settings.resume_seconds:
             self._ended[event.call] = list(call.backlog)
             wait = self._settings.resume_seconds
             loop = asyncio.get_running_loop()
             loop.call_later(wait, self._ended.pop, event.call, None)
+
+
+def updates(hub: Hub) -> Bucket:
+    """Lets so many updates of one call through."""
+    return Bucket(UPDATES_PER_MINUTE / 60, UPDATES_PER_MINUTE, hub.clock)

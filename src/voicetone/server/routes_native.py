@@ -251,6 +251,7 @@ class NativeSession:
             case Audio(data=data):
                 call.audio(data)
             case Update():
+                self._state.desk.update(call)
                 updated(call, action)
             case Close():
                 call.close("client")

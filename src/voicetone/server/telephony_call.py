@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from voicetone.server.call import SAMPLE_BYTES, LiveCall
+from voicetone.server.desk import updates
 from voicetone.server.hub import Hub
 from voicetone.server.refusal import RefusedError
 from voicetone.server.telephony import (
@@ -38,6 +39,7 @@ class Runner:
         self.call: LiveCall | None = None
         self._hub, self._most = hub, bad
         self._bad: list[float] = []
+        self._updates = updates(hub)
 
     @property
     def running(self) -> bool:
@@ -89,7 +91,8 @@ class Runner:
             case Hole(channel, start, end, reason):
                 call.tell("gap", _gap(start, end, reason), channel)
             case Update(body):
-                call.tell("session.updated", dict(body))
+                if self._updates.take() == 0:  # more are answered, but told to nobody
+                    call.tell("session.updated", dict(body))
             case Alive():
                 call.heard = self._hub.clock.steady()
             case End(reason):
