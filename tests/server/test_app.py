@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
+import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -147,6 +149,63 @@ def test_bodies_are_bounded_said_or_not(locked: tuple[ServerState, int]) -> None
     chunks = iter([b"x" * 1500, b"x" * 1500])
     said = ask(port, "POST", path, chunks, **kind)
     assert (said[0], said[1]["code"]) == (413, "message_too_large")
+
+
+def test_what_no_database_could_look_for(locked: tuple[ServerState, int]) -> None:
+    port, known = locked[1], bearer(KEY)
+    for path in ("/v1/calls?queue=a%00b", "/v1/calls/a%00b", "/v1/calls/x/events?after=%00"):
+        status, said, _ = ask(port, "GET", path, **known)
+        assert (status, said["code"]) == (400, "bad_request")
+    status, said, _ = ask(port, "GET", f"/v1/calls/x/events?after={1 << 63}", **known)
+    assert (status, said["code"]) == (400, "bad_request")
+    status, *_ = ask(port, "GET", "/v1/calls?queue=100%2500", **known)
+    assert status == 200
+    body = json.dumps({"target": "a\0b"})
+    headers = {**known, "Content-Type": "application/json"}
+    status, said, _ = ask(port, "POST", "/v1/dead-letters/retry", body, **headers)
+    assert (status, said["code"]) == (400, "bad_request")
+
+
+def test_an_upload_that_is_cut_off_is_no_defect(
+    locked: tuple[ServerState, int],
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for kind in ("audio/wav", "multipart/form-data; boundary=x"):
+        capsys.readouterr()
+        with socket.create_connection(("127.0.0.1", locked[1]), timeout=10) as client:
+            head = (
+                "POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer files\r\n"
+                f"Content-Type: {kind}\r\nContent-Length: 100000\r\n\r\n--x"
+            )
+            client.sendall(head.encode())
+            time.sleep(0.3)
+        said = ""
+        for _ in range(100):
+            said += capsys.readouterr().err
+            if "\n" in said:
+                break
+            time.sleep(0.05)
+        time.sleep(0.2)
+        said += capsys.readouterr().err
+        events = [json.loads(line)["event"] for line in said.splitlines()]
+        assert events == ["client.left"], said
+    assert not caplog.records
+
+
+def test_an_upload_that_hardly_moves_gives_its_place_up(
+    locked: tuple[ServerState, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("voicetone.server.upload.SLOW_SECONDS", 0.2)
+
+    def drops() -> Iterator[bytes]:
+        for _ in range(40):
+            yield b"RIFF"
+            time.sleep(0.05)
+
+    headers = {"Content-Type": "audio/wav", **bearer("files")}
+    status, said, _ = ask(locked[1], "POST", "/v1/analyze?consent=true", drops(), **headers)
+    assert (status, said["code"]) == (408, "idle_timeout")
 
 
 def test_refusals_have_one_form(locked: tuple[ServerState, int]) -> None:

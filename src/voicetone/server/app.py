@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from voicetone._version import __version__
@@ -110,6 +111,7 @@ def make_app(state: ServerState) -> FastAPI:
     app.add_exception_handler(RefusedError, _refused)
     app.add_exception_handler(RequestValidationError, _not_valid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(ClientDisconnect, _left)
     app.add_exception_handler(Exception, _defect)
     app.add_middleware(Guard, state=state)
     return app
@@ -178,6 +180,8 @@ class Guard:
         path = str(scope["path"])
         if path.startswith("/internal/") and not scope.get(INTERNAL):
             return RefusedError("not_found", "no such page here")
+        if "\0" in path or b"%00" in scope["query_string"]:  # which no database would look for
+            return RefusedError("bad_request", "a NUL in the address: leave it out")
         length = headers.get(b"content-length", b"0")
         most = self._state.settings.request_bytes
         if scope["type"] == "http" and not path.startswith(OWN_LIMIT) and _more(length, most):
@@ -252,6 +256,13 @@ async def _http(request: Request, error: Exception) -> Response:
     code: Code = next((c for c, s in STATUS.items() if s == error.status_code), "bad_request")
     body: dict[str, Any] = {"code": code, "message": str(error.detail)}
     return JSONResponse(body, error.status_code, error.headers)
+
+
+async def _left(request: Request, error: Exception) -> Response:
+    """The client went in the middle of its request; nobody reads this answer."""
+    state: ServerState = request.app.state.server
+    state.log.say("client.left", path=request.url.path)
+    return refusal(RefusedError("bad_request", "the request was cut off: send all of it"))
 
 
 async def _defect(request: Request, error: Exception) -> Response:

@@ -107,7 +107,7 @@ async def call(request: Request, id: str) -> dict[str, Any]:
 async def events(
     request: Request,
     id: str,
-    after: Annotated[int, Query(ge=0)] = 0,
+    after: Annotated[int, Query(ge=0, le=1 << 53)] = 0,
     limit: Annotated[int, Query(ge=1, le=5000)] = 1000,
 ) -> dict[str, Any]:
     """The stored events of a call, in order."""
@@ -148,7 +148,7 @@ class Again(BaseModel):
     """Which dead letters to send again: these, or those of a target, or with neither all."""
 
     ids: Annotated[list[LetterId], Field(max_length=1000)] | None = None
-    target: str | None = None
+    target: Annotated[str, Field(pattern=r"^[^\x00]*$")] | None = None
 
 
 @router.get("/v1/dead-letters")

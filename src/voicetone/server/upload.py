@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Any
@@ -21,6 +22,10 @@ from voicetone.server.refusal import RefusedError
 
 SPOOL_BYTES = 2**20
 """Of an upload, gathered before they go to the disk."""
+SLOW_BYTES = 1000
+"""A second on average, that a body must bring, as others wait for its place;"""
+SLOW_SECONDS = 60.0
+"""but for so long it may be slower."""
 MOST_FIELDS = 16
 FIELD_BYTES = 64 * 1024
 
@@ -152,11 +157,13 @@ async def _capped(
     request: Request, settings: FileSettings, most: int
 ) -> AsyncGenerator[bytes, None]:
     """The body, piece by piece, as far as it may go."""
-    taken = 0
+    taken, began = 0, time.monotonic()
     async for piece in request.stream():
         taken += len(piece)
         if taken > most:
             raise _too_long(settings)
+        if taken < SLOW_BYTES * (time.monotonic() - began - SLOW_SECONDS):
+            raise RefusedError("idle_timeout", "the body comes too slowly: send it faster")
         yield piece
 
 
