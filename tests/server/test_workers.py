@@ -34,6 +34,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from voicetone.errors import DataError, UsageError
 from voicetone.pretrained import load
 from voicetone.server.keys import KeySettings, new_key
+from voicetone.server.twilio import TwilioSettings
 from voicetone.server.workers import check, listening_socket, run_folder
 
 
@@ -258,6 +259,22 @@ def test_what_is_wrong_is_said_before_anything_starts(toy: Path, tmp_path: Path)
     tls = replace(settings.tls, certificate=tmp_path / "a.pem", key=tmp_path / "a.pem")
     with pytest.raises(UsageError, match="no certificate"):
         check(replace(settings, tls=tls))
+
+
+def test_what_one_worker_alone_would_miss_is_said_before_anything_starts(toy: Path) -> None:
+    twilio = TwilioSettings(auth_token_env="NOT_SET_ANYWHERE")
+    with pytest.raises(UsageError, match="the environment has no NOT_SET_ANYWHERE"):
+        check(quiet_settings(model=str(toy), twilio=twilio))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        words = ("--port", "0", "store.url=''", f"audiosocket.port={port}")
+        command = Command(toy, *words)
+        assert command.said == ""
+        assert command.process.wait(60) == 2
+        command.end()
+    lines = [line["event"] for line in command.lines.queue]
+    assert len(lines) == 1
+    assert f"[audiosocket]: 127.0.0.1 port {port} can't be listened on" in lines[0]
 
 
 def test_a_port_that_is_taken_is_one_line() -> None:

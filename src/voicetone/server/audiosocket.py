@@ -18,6 +18,7 @@ from uuid import UUID
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from voicetone.errors import UsageError
 from voicetone.server.call import CallStart
 from voicetone.server.refusal import RefusedError
 from voicetone.server.telephony import Action, Audio, End, Open
@@ -80,6 +81,14 @@ class AudioSocketSettings:
         if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
             found = found.ipv4_mapped
         return any(found in ip_network(one, strict=False) for one in self.addresses)
+
+
+def not_listened(settings: AudioSocketSettings, error: OSError) -> UsageError:
+    """Why AudioSocket's port can't be had."""
+    return UsageError(
+        f"[audiosocket]: {settings.host} port {settings.port} can't be listened on "
+        f"({error.strerror or error}): choose another host or port"
+    )
 
 
 @plain_dataclass(frozen=True, slots=True)

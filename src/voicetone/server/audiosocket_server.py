@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from voicetone.errors import UsageError
 from voicetone.server.audiosocket import (
     AudioSocketSettings,
     AudioSocketStream,
     Claim,
     Registered,
+    not_listened,
 )
 from voicetone.server.call import LiveCall
 from voicetone.server.refusal import RefusedError
@@ -54,10 +54,7 @@ async def serve_audiosocket(state: ServerState, settings: AudioSocketSettings) -
     try:
         return await asyncio.start_server(connected, settings.host, settings.port, limit=READ)
     except OSError as error:
-        raise UsageError(
-            f"[audiosocket]: {settings.host} port {settings.port} can't be listened on "
-            f"({error.strerror or error}): choose another host or port"
-        ) from error
+        raise not_listened(settings, error) from error
 
 
 class _Seats:

@@ -25,12 +25,14 @@ import uvicorn
 from voicetone.errors import UsageError, VoicetoneError
 from voicetone.pretrained import load
 from voicetone.server.app import internal, make_app, make_state
+from voicetone.server.audiosocket import AudioSocketSettings, not_listened
 from voicetone.server.clock import SystemClock
 from voicetone.server.logs import Log, everything_through
 from voicetone.server.native import MOST_BINARY
 from voicetone.server.peers import Peers
 from voicetone.server.settings import Settings
 from voicetone.server.state import ServerState
+from voicetone.server.telephony import from_environment
 from voicetone.server.wire import Loop, Ws, http_of
 
 FIRST_PAUSE = 0.1
@@ -112,6 +114,7 @@ def serve(settings: Settings, said: Callable[[str], None]) -> int:
     """
     check(settings)
     with run_folder(settings) as folder, listening_socket(settings) as listening:
+        require_free(settings.audiosocket)
         secret = secrets.token_bytes(32)
         workers = [
             _Worker(Place(settings, number, folder, secret)) for number in range(settings.workers)
@@ -134,6 +137,8 @@ def check(settings: Settings) -> None:
             "voicetone serve --new-key NAME, or listen on 127.0.0.1"
         )
     make_state(settings, load(settings.model))
+    if settings.twilio.auth_token_env is not None:
+        from_environment(settings.twilio.auth_token_env)
     if settings.tls.certificate is not None:
         try:
             _config(settings, None).load()
@@ -142,6 +147,21 @@ def check(settings: Settings) -> None:
                 f"{settings.tls.certificate}: no certificate and key that fit "
                 f"({error}): name PEM files"
             ) from error
+
+
+def require_free(settings: AudioSocketSettings) -> None:
+    """Try whether the first worker can listen for Asterisk.
+
+    Raises:
+        UsageError: it can't.
+    """
+    if settings.port is None:
+        return
+    try:
+        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+        socket.create_server(found[4][:2], family=found[0]).close()
+    except OSError as error:
+        raise not_listened(settings, error) from error
 
 
 class _Supervisor:
