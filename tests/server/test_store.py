@@ -396,6 +396,39 @@ def test_the_log_says_when_a_database_is_away_and_when_it_is_back(
     assert ["away" in said[0], said[1:]] == [True, ["the database is back"]], said
 
 
+def test_nobody_waits_behind_a_database_that_hangs(
+    clock: BentClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("voicetone.server.store.HUNG_SECONDS", 0.1)
+    monkeypatch.setattr("voicetone.server.store.QUEUE_SECONDS", 0.3)
+    store = made(f"sqlite:///{tmp_path}/calls.db", clock, tmp_path)
+    store.start()
+    goes_on = threading.Event()
+
+    def hang(connection: sa.Connection) -> int:
+        assert goes_on.wait(30)
+        return 1
+
+    async def ask() -> None:
+        hung = [asyncio.create_task(store._read(hang)) for _ in range(4)]
+        waits = asyncio.create_task(store.calls())  # not yet known to hang: it is queued
+        await asyncio.sleep(0.5)
+        began = time.monotonic()
+        with pytest.raises(StoreAwayError):
+            await store.calls()
+        assert time.monotonic() - began < 0.3
+        goes_on.set()
+        assert await asyncio.gather(*hung) == [1] * 4
+        with pytest.raises(StoreAwayError):
+            await waits  # whoever asked is long gone
+        assert await store.calls() == []
+        # Many at once are no reason to refuse one.
+        assert await asyncio.gather(*(store.calls() for _ in range(30))) == [[]] * 30
+
+    asyncio.run(ask())
+    store.stop()
+
+
 def test_disk_as_a_queue(tmp_path: Path) -> None:
     spill = Spill(tmp_path / "spill", 10_000)
     items = [Item("c", seq, str(seq), DAY, "window", 1, {"end": seq}) for seq in range(500)]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from uuid import uuid4
@@ -33,6 +34,12 @@ from voicetone.server.targets import AnyTarget, Counts, WebhookSettings, check_t
 DAY = 86400.0
 READERS = 4
 READY_SECONDS = 2.0
+ASK_SECONDS = 40.0
+"""That anybody waits for the database; longer than it gives to a statement of its own."""
+HUNG_SECONDS = 1.0
+"""When all readers have been at work for so long, nobody else waits for them."""
+QUEUE_SECONDS = 5.0
+"""A question that waited so long for a reader is not asked any more."""
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +128,7 @@ class Store:
             for target in targets
             for _ in range(target.senders if isinstance(target, WebhookSettings) else 1)
         ]
+        self._asked: dict[Future[Any], float] = {}
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-read")
 
     def start(self) -> None:
@@ -272,9 +280,26 @@ class Store:
         return await self._do(work)
 
     async def _do(self, work: Callable[[], T]) -> T:
+        """Have a reader do something.
+
+        A database that hangs holds its readers for as long as it likes: then nobody else waits.
+        """
+        asked = time.monotonic()
+        if sum(asked - then > HUNG_SECONDS for then in list(self._asked.values())) >= READERS:
+            raise StoreAwayError
+
+        def in_time() -> T:
+            if time.monotonic() - asked > QUEUE_SECONDS:
+                raise StoreAwayError
+            return work()
+
+        future = self._readers.submit(in_time)
+        self._asked[future] = asked
+        future.add_done_callback(lambda done: self._asked.pop(done, None))
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._readers, work)
-        except SQLAlchemyError as error:
+            async with asyncio.timeout(ASK_SECONDS):
+                return await asyncio.wrap_future(future)
+        except (SQLAlchemyError, TimeoutError) as error:
             log.warning("the database could not be asked (%s)", brief(error))
             raise StoreAwayError from error
 
