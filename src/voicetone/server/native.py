@@ -188,8 +188,9 @@ class NativeProtocol:
             error: what went wrong.
             now: seconds of the steady clock.
         """
-        self._bad.append(now)
-        while now - self._bad[0] > 60.0:
+        if error.code != "rate_limited":  # only too soon
+            self._bad.append(now)
+        while self._bad and now - self._bad[0] > 60.0:
             self._bad.popleft()
         fatal = not self._begun or len(self._bad) > self._most_bad
         return {"type": "error", **error.to_dict(), "fatal": fatal}
