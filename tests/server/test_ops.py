@@ -75,8 +75,9 @@ def test_ready_until_it_goes_down(predictor: Predictor) -> None:
         state.hub.draining = True
         with pytest.raises(HTTPError) as error:
             get(port, "/readyz")
-        assert error.value.code == 503
-        assert json.loads(error.value.read())["draining"] is True
+        with error.value:
+            assert error.value.code == 503
+            assert json.loads(error.value.read())["draining"] is True
         assert json.loads(get(port, "/healthz")) == {"status": "ok"}
 
 
@@ -90,7 +91,8 @@ def test_alive_until_the_model_is_run_no_more(predictor: Predictor) -> None:
             time.sleep(0.01)
         with pytest.raises(HTTPError) as error:
             get(port, "/healthz")
-        assert error.value.code == 500
+        with error.value:  # it holds the connection
+            assert error.value.code == 500
 
 
 class Full(io.StringIO):
