@@ -14,10 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.server.serving import START, Client, opened, quiet_settings, serving, speech
-from tests.toy import make_toy_bundle
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from voicetone.pretrained import load
 from voicetone.pretrained.predictor import Predictor
 from voicetone.server.app import allowed_origin, local_name
 from voicetone.server.keys import KeySettings
@@ -25,11 +23,6 @@ from voicetone.server.state import ServerState
 
 KEY = "a-key-of-a-test"
 LOOK = "a-key-that-may-look"
-
-
-@pytest.fixture(scope="module")
-def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
-    return load(make_toy_bundle(tmp_path_factory.mktemp("bundle")))
 
 
 def key(value: str, name: str, *scopes: str) -> KeySettings:

@@ -24,8 +24,6 @@ from tests.server.phones import (
     with_hub,
 )
 
-from toy import make_toy_bundle
-from voicetone.pretrained import load
 from voicetone.pretrained.predictor import Predictor
 from voicetone.server.audiohook import NULL, AudioHookSession, AudioHookSettings, State
 from voicetone.server.desk import UPDATES_PER_MINUTE
@@ -37,11 +35,6 @@ from voicetone.server.telephony import Action, Alive, Audio, End, Lost, Open, Se
 from voicetone.server.telephony_call import Runner
 
 AGREED = AudioHookSettings(consent=True)
-
-
-@pytest.fixture(scope="module")
-def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
-    return load(make_toy_bundle(tmp_path_factory.mktemp("bundle")))
 
 
 def sent(actions: list[Action]) -> list[dict[str, Any]]:

@@ -18,8 +18,6 @@ from tests.server.phones import (
     with_hub,
 )
 
-from toy import make_toy_bundle
-from voicetone.pretrained import load
 from voicetone.pretrained.predictor import Predictor
 from voicetone.server.audiosocket import (
     MOST_CALLS,
@@ -36,11 +34,6 @@ from voicetone.server.telephony_call import Runner
 
 CALL = UUID("40325ec2-5efd-4bd3-805f-53576e581d13")
 KNOWN = Registration("customer", consent=True, queue="billing", credential="pbx")
-
-
-@pytest.fixture(scope="module")
-def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
-    return load(make_toy_bundle(tmp_path_factory.mktemp("bundle")))
 
 
 def frame(kind: int, payload: bytes = b"") -> bytes:

@@ -9,10 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from toy import make_toy_bundle
 from voicetone.audio.telephony import mulaw_encode, s16le_encode
 from voicetone.inference.live import LiveSession, WindowEvent
-from voicetone.pretrained import load
 from voicetone.pretrained.predictor import Predictor
 from voicetone.server.call import CallStart, LiveCall
 from voicetone.server.engine import Engine
@@ -33,11 +31,6 @@ class BentClock:
 
     def steady(self) -> float:
         return self.now
-
-
-@pytest.fixture(scope="module")
-def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
-    return load(make_toy_bundle(tmp_path_factory.mktemp("bundle")))
 
 
 def sound(seconds: float, rate: int = 8000) -> Floats:

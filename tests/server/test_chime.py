@@ -16,8 +16,6 @@ from botocore.exceptions import ClientError
 from pydantic import TypeAdapter
 
 from server.served import Served
-from toy import make_toy_bundle
-from voicetone.pretrained import load
 from voicetone.pretrained.predictor import Predictor
 from voicetone.server.app import make_state
 from voicetone.server.chime import tasks_of
@@ -31,11 +29,6 @@ CONNECTOR = "abcdefghijklmnopqrstu1"
 PIPELINE = "0a1b2c3d-0000-4000-8000-000000000001"
 ARN = "arn:aws:kinesisvideo:us-east-1:000000000000:stream/line-7/1234567890123"
 SECRET = "a secret of the desk"
-
-
-@pytest.fixture(scope="module")
-def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
-    return load(make_toy_bundle(tmp_path_factory.mktemp("bundle")))
 
 
 @contextmanager

@@ -27,11 +27,9 @@ from pydantic import TypeAdapter
 from starlette.testclient import TestClient
 
 from server.served import WAV, YES, entry, key, listening
-from toy import make_toy_bundle
 from voicetone.inference.file import analyze
 from voicetone.inference.live import LiveSession, WindowEvent
 from voicetone.language.vader import VaderLabeller
-from voicetone.pretrained import load
 from voicetone.pretrained.predictor import Predictor
 from voicetone.server.analysis import NICE, Wanted
 from voicetone.server.app import make_app, make_state
@@ -42,16 +40,6 @@ from voicetone.server.routes_files import AnalyzeOut, JobOut, jobs_of
 from voicetone.server.settings import Settings
 from voicetone.server.state import ServerState
 from voicetone.server.store import StoreSettings
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_toy_bundle(tmp_path_factory.mktemp("bundle"))
-
-
-@pytest.fixture(scope="module")
-def predictor(bundle: Path) -> Predictor:
-    return load(bundle)
 
 
 @contextmanager

@@ -21,11 +21,9 @@ from tests.server.serving import (
     windows_of,
     windows_of_file,
 )
-from tests.toy import make_toy_bundle
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from voicetone.audio.telephony import mulaw_encode, s16le_decode
-from voicetone.pretrained import load
 from voicetone.pretrained.predictor import Predictor
 from voicetone.server.desk import UPDATES_PER_MINUTE, Line
 from voicetone.server.hub import Limits
@@ -33,11 +31,6 @@ from voicetone.server.native import MOST_METADATA, NativeProtocol, Resume, Start
 from voicetone.server.refusal import STATUS, RefusedError
 from voicetone.server.routes_native import silence
 from voicetone.server.state import ServerState
-
-
-@pytest.fixture(scope="module")
-def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
-    return load(make_toy_bundle(tmp_path_factory.mktemp("bundle")))
 
 
 @pytest.fixture(scope="module")
@@ -399,6 +392,7 @@ def test_a_reader_who_stalls_is_cut_off_and_the_call_goes_on(
 ) -> None:
     """Its events wait in the backlog, not in a queue that grows."""
     monkeypatch.setattr("voicetone.server.desk.UPDATES_PER_MINUTE", 100_000)
+    monkeypatch.setattr("voicetone.server.wire.LINGER_SECONDS", 0.5)
     settings = quiet_settings(outgoing=16, resume_seconds=20.0)
     with serving(predictor, settings) as (state, port):
         stalled = opened(port, max_queue=1)

@@ -12,19 +12,12 @@ from urllib.error import HTTPError
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.server.serving import START, Client, quiet_settings, serving, speech
-from tests.toy import make_toy_bundle
 
-from voicetone.pretrained import load
 from voicetone.pretrained.predictor import Predictor
 from voicetone.server.clock import SystemClock
 from voicetone.server.events import CallEvent
 from voicetone.server.logs import Lines, Log
 from voicetone.server.metrics import merged, reference
-
-
-@pytest.fixture(scope="module")
-def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
-    return load(make_toy_bundle(tmp_path_factory.mktemp("bundle")))
 
 
 def get(port: int, path: str) -> str:

@@ -20,8 +20,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.server.serving import START, Client, Command, quiet_settings, serving, speech
 
-from toy import make_toy_bundle
-from voicetone.pretrained import load
 from voicetone.pretrained.predictor import Predictor
 from voicetone.server import page_data
 from voicetone.server.keys import KeySettings
@@ -30,16 +28,6 @@ from voicetone.server.routes_page import FILES
 from voicetone.server.store import StoreSettings
 
 TIME = "2026-11-21T12:00:00.000Z"
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_toy_bundle(tmp_path_factory.mktemp("bundle"))
-
-
-@pytest.fixture(scope="module")
-def predictor(bundle: Path) -> Predictor:
-    return load(bundle)
 
 
 @pytest.fixture(scope="module")

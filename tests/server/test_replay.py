@@ -23,11 +23,9 @@ from tests.server.phones import (
     windows,
 )
 from tests.server.test_telephony_routes import Served, ask, genesys, headers_for, served
-from tests.toy import make_toy_bundle
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
-from voicetone.pretrained import load
 from voicetone.pretrained.predictor import Predictor
 from voicetone.server.twilio import TwilioSettings
 
@@ -40,11 +38,6 @@ GARBAGE = (
     '{"event": "media", "media": {"track": "\\ud800"}}',
     b"\0\1\2",
 )
-
-
-@pytest.fixture(scope="module")
-def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
-    return load(make_toy_bundle(tmp_path_factory.mktemp("bundle")))
 
 
 def replayed(server: Served, messages: list[str | bytes]) -> int:

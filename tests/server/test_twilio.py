@@ -28,8 +28,6 @@ from tests.server.phones import (
     with_hub,
 )
 
-from toy import make_toy_bundle
-from voicetone.pretrained import load
 from voicetone.pretrained.predictor import Predictor
 from voicetone.server.events import CallEvent
 from voicetone.server.hub import Hub
@@ -39,11 +37,6 @@ from voicetone.server.telephony_call import Runner
 from voicetone.server.twilio import TwilioSettings, TwilioStream, check_signature, sign
 
 AGREED = TwilioSettings(consent=True)
-
-
-@pytest.fixture(scope="module")
-def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
-    return load(make_toy_bundle(tmp_path_factory.mktemp("bundle")))
 
 
 async def replayed(

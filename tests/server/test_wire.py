@@ -13,10 +13,8 @@ from urllib.error import HTTPError
 
 import pytest
 from tests.server.serving import START, Client, opened, quiet_settings, serving
-from tests.toy import make_toy_bundle
 from websockets.exceptions import InvalidStatus
 
-from voicetone.pretrained import load
 from voicetone.pretrained.predictor import Predictor
 from voicetone.server import wire
 
@@ -25,11 +23,6 @@ BODY = (
     b"POST /v1/audiosocket/calls HTTP/1.1\r\nHost: localhost\r\n"
     b"Content-Type: application/json\r\nContent-Length: 500\r\n\r\n{"
 )
-
-
-@pytest.fixture(scope="module")
-def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
-    return load(make_toy_bundle(tmp_path_factory.mktemp("bundle")))
 
 
 @pytest.fixture

@@ -95,7 +95,6 @@ def make_state(
         metrics=Metrics(hub, peers.worker, None if store is None else store.health),
         tickets=Tickets(peers.worker, clock),
         store=store,
-        started=clock.wall(),
     )
 
 

@@ -156,8 +156,6 @@ class LiveCall:
         self.backlog: deque[CallEvent] = deque(maxlen=BACKLOG)
         self.latest: dict[int, dict[str, Any]] = {}
         """The newest `tone` of each channel."""
-        self.lags: deque[float] = deque(maxlen=64)
-        """Seconds from a window's last sample to its event, newest last."""
         self.level = Level()
         self._engine, self._clock, self._publish, self._watch = engine, clock, publish, watch
         self._frame = SAMPLE_BYTES[start.encoding] * start.channels
@@ -381,9 +379,7 @@ class LiveCall:
             self._arrived.popleft()
         if self._arrived:
             arrived = self._arrived[0][1]
-        lag = max(self._clock.steady() - arrived, 0.0)
-        self.lags.append(lag)
-        return lag
+        return max(self._clock.steady() - arrived, 0.0)
 
     def _finish_if_done(self) -> None:
         if self.closing and self.closed is None and self.session.finished:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from voicetone.server import sigv4
 from voicetone.server.chime_tasks import ChimeError, ChimeSettings, ChimeTasks, Fault, Kind, Start
+from voicetone.server.incoming import first_problem
 from voicetone.server.keys import LOCAL
 from voicetone.server.refusal import Code, RefusedError
 from voicetone.server.state import ServerState, state_of
@@ -280,9 +281,8 @@ def start_of(command: Command) -> Start:
             )
         pipeline = PipelineStart.model_validate(command.body)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ChimeError("BadRequest", f"{where}: {first['msg']}") from None
+        where, said = first_problem(error)
+        raise ChimeError("BadRequest", f"{where}: {said}") from None
     stream = pipeline.stream
     return Start(
         kind="pipeline",

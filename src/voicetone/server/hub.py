@@ -156,13 +156,25 @@ class Hub:
         """Analysed channels of the calls in progress."""
         return sum(len(call.session.channels) for call in self.calls.values())
 
+    @property
+    def busy(self) -> bool:
+        """Whether the model works as much as it may; an idle worker takes a first call anyhow."""
+        return bool(self.calls) and self.engine.busy > self.limits.busy
+
+    @property
+    def room(self) -> int:
+        """Channels that could be taken on now."""
+        if self.draining or self.busy:
+            return 0
+        return max(self.limits.channels - self.channels, 0)
+
     def _require_room(self, start: CallStart) -> None:
         said: RefusedError | None = None
         if self.draining:
             said = RefusedError("draining", "the server is going down: try again shortly", 5.0)
         elif self.channels + start.channels > self.limits.channels:
             said = RefusedError("too_many_calls", "all lines are busy: try again later", 10.0)
-        elif self.calls and self.engine.busy > self.limits.busy:
+        elif self.busy:
             said = RefusedError("overloaded", "the server is working at its limit: try again", 10.0)
         if said is not None:
             self.refused += 1

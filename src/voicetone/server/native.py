@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from voicetone.audio.units import HOP_SECONDS, WINDOW_SECONDS
 from voicetone.server.call import SAMPLE_BYTES, CallStart, Encoding, LiveCall
+from voicetone.server.incoming import read_json
 from voicetone.server.refusal import RefusedError
 
 MOST_TEXT = 64 << 10
@@ -151,10 +152,7 @@ class NativeProtocol:
         if len(text) > MOST_TEXT:
             raise RefusedError("message_too_large", f"text of more than {MOST_TEXT} characters")
         try:
-            data = json.loads(text, parse_constant=_no_constant)
-            if "\\u" in text:  # an escape may be half a character, which could be told to nobody
-                json.dumps(data, ensure_ascii=False).encode()
-            action = _TEXT.validate_python(data)
+            action = _TEXT.validate_python(read_json(text, _no_constant))
         except ValidationError as error:
             raise RefusedError("bad_request", _reason(error)) from error
         except (ValueError, RecursionError) as error:

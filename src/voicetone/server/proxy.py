@@ -10,7 +10,6 @@ from urllib.parse import urlencode
 from starlette.websockets import WebSocket
 
 from voicetone.server.call import CallStart
-from voicetone.server.hub import Hub
 from voicetone.server.refusal import RefusedError
 from voicetone.server.state import ServerState
 
@@ -20,12 +19,6 @@ if TYPE_CHECKING:
 WAIT_SECONDS = 30.0
 """That a worker which died has to be back."""
 STEP_SECONDS = 0.2
-
-
-def room(hub: Hub) -> int:
-    """Channels that a worker would take on now."""
-    busy = hub.calls and hub.engine.busy > hub.limits.busy
-    return 0 if hub.draining or busy else max(hub.limits.channels - hub.channels, 0)
 
 
 async def with_room(state: ServerState, channels: int) -> int | None:

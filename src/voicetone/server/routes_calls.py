@@ -60,17 +60,6 @@ async def live_everywhere(state: ServerState) -> list[dict[str, Any]]:
     return sorted(calls, key=lambda call: (call["began"], call["id"]), reverse=True)
 
 
-async def owner_of(state: ServerState, external: str) -> int | None:
-    """Which worker has the call in progress that a telephone system calls so."""
-    if state.hub.find(external) is not None:
-        return state.worker
-    for answer in (await state.peers.gather("/internal/calls")).items():
-        worker, said = answer
-        if any(call["external"] == external for call in said["calls"]):
-            return int(worker)
-    return None
-
-
 @router.get("/v1/calls")
 async def calls(
     request: Request,

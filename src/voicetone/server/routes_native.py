@@ -29,7 +29,7 @@ from voicetone.server.native import (
     seal,
     unseal,
 )
-from voicetone.server.proxy import proxied, room, with_room
+from voicetone.server.proxy import proxied, with_room
 from voicetone.server.refusal import RefusedError
 from voicetone.server.state import ServerState, require, state_of
 from voicetone.server.tickets import PREFIX, PROTOCOL
@@ -76,7 +76,7 @@ async def handed_over(websocket: WebSocket) -> None:
 @router.get("/internal/room", include_in_schema=False)
 async def room_here(request: Request) -> dict[str, int]:
     """For the other workers."""
-    return {"room": room(state_of(request).hub)}
+    return {"room": state_of(request).hub.room}
 
 
 class NativeSession:
@@ -141,7 +141,7 @@ class NativeSession:
         state = self._state
         if not self.handed:
             state.keys.granted(start.credential or "", "stream")  # counts, as no resume does
-        if not self.handed and not state.hub.draining and room(state.hub) < start.channels:
+        if not self.handed and not state.hub.draining and state.hub.room < start.channels:
             other = await with_room(state, start.channels)
             if other is not None:
                 await proxied(state, self._socket, other, text, start)

@@ -8,7 +8,6 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from voicetone.server.metrics import merged
-from voicetone.server.refusal import RefusedError
 from voicetone.server.state import require, state_of
 
 router = APIRouter(tags=["operations"])
@@ -45,17 +44,12 @@ async def metrics(request: Request) -> PlainTextResponse:
     """The figures of all workers for Prometheus, whichever of them is asked."""
     await require(request, "read")
     state = state_of(request)
-    pages = [state.metrics.page()]
-    for worker in state.peers.others:
-        try:
-            answer = await state.peers.raw(worker, "GET", "/internal/metrics")
-        except RefusedError:
-            continue  # it is starting; the others tell
-        pages.append(answer.body.decode())
+    others = await state.peers.gather("/internal/metrics")  # one that is starting is left out
+    pages = [state.metrics.page(), *(said["page"] for said in others.values())]
     return PlainTextResponse(merged(pages), media_type=PROMETHEUS)
 
 
 @router.get("/internal/metrics", include_in_schema=False)
-async def metrics_here(request: Request) -> PlainTextResponse:
+async def metrics_here(request: Request) -> dict[str, str]:
     """For the other workers."""
-    return PlainTextResponse(state_of(request).metrics.page(), media_type=PROMETHEUS)
+    return {"page": state_of(request).metrics.page()}

@@ -18,6 +18,7 @@ from voicetone.server.audiohook import AudioHookSettings
 from voicetone.server.audiosocket import AudioSocketSettings
 from voicetone.server.chime_tasks import ChimeSettings
 from voicetone.server.hub import Limits
+from voicetone.server.incoming import first_problem
 from voicetone.server.jobs import FileSettings
 from voicetone.server.keys import KeySettings
 from voicetone.server.page_data import PageSettings
@@ -240,12 +241,10 @@ def _valid(
     try:
         return TypeAdapter(form).validate_python(data)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the settings"
-        said = str(first["msg"]).removeprefix("Value error, ")
-        if first["type"] == "unexpected_keyword_argument":
+        key, said = first_problem(error)
+        if error.errors()[0]["type"] == "unexpected_keyword_argument":
             said = "no such key"
-        raise kind(f"{where}: {key}: {said}; mend it") from error
+        raise kind(f"{where}: {key or 'the settings'}: {said}; mend it") from error
 
 
 def override(
@@ -270,6 +269,5 @@ def override(
             )
         return replace(settings, **changes)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"]) or "tls"
-        raise UsageError(f"--{key}: {first['msg']}: give another value") from error
+        key, said = first_problem(error)
+        raise UsageError(f"--{key or 'tls'}: {said}: give another value") from error

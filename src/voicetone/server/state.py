@@ -47,7 +47,6 @@ class ServerState:
     metrics: Metrics
     tickets: Tickets
     store: Any = None
-    started: float = 0.0
     passing: int = 0
     """Clients of other workers' calls that are connected through this one."""
     extras: dict[str, Any] = field(default_factory=dict)

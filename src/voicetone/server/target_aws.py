@@ -29,7 +29,8 @@ def _client(settings: AwsSettings) -> Any:
         raise MissingExtraError(f"a target of kind {settings.kind}", "aws") from error
     config = Config(connect_timeout=5, read_timeout=10, retries={"max_attempts": 2})
     try:
-        return boto3.client(
+        # Not `boto3.client`: all threads would share its session, which may not be shared.
+        return boto3.session.Session().client(
             settings.kind,
             region_name=settings.region,
             endpoint_url=settings.endpoint_url,

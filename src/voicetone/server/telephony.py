@@ -6,7 +6,6 @@ socket and no clock, so that it can be tested, and fed with anything, without a 
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -16,6 +15,7 @@ from typing import Any
 
 from voicetone.errors import UsageError
 from voicetone.server.call import CallStart
+from voicetone.server.incoming import read_json
 from voicetone.server.refusal import RefusedError
 
 MOST_TEXT = 65_536
@@ -108,9 +108,7 @@ def read_object(text: str) -> dict[str, Any]:
             "message_too_large", f"a message of {len(text)} characters: send at most {MOST_TEXT}"
         )
     try:
-        found = json.loads(text)
-        if "\\u" in text:  # an escape may be half a character, which could be told to nobody
-            json.dumps(found, ensure_ascii=False).encode()
+        found = read_json(text)
     except (ValueError, RecursionError):
         raise RefusedError("bad_request", "a message that is no JSON: send JSON objects") from None
     if not isinstance(found, dict):

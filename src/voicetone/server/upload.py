@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import tempfile
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -17,6 +16,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from voicetone.audio.find import display
 from voicetone.language.answers import primary
+from voicetone.server.incoming import first_problem, read_json
 from voicetone.server.jobs import FileSettings
 from voicetone.server.refusal import RefusedError
 
@@ -192,14 +192,10 @@ async def read_words(request: Request, settings: FileSettings) -> TextIn:
         if len(body) > most:
             raise _too_wordy(settings)
     try:
-        said = json.loads(body)
-        if b"\\u" in body:  # an escape may be half a character, which no answer could hold
-            json.dumps(said, ensure_ascii=False).encode()
-        words = TextIn.model_validate(said)
+        words = TextIn.model_validate(read_json(bytes(body)))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise RefusedError("bad_request", f"{where[:40]}: {first['msg']}") from None
+        where, said = first_problem(error)
+        raise RefusedError("bad_request", f"{where[:40]}: {said}") from None
     except (ValueError, RecursionError):
         raise RefusedError("bad_request", "the body is no JSON: send an object") from None
     return checked(words, settings)

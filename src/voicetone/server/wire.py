@@ -15,6 +15,10 @@ BODY_SECONDS = 30.0
 """That may pass without a byte of a request's body while we wait for one."""
 
 
+LINGER_SECONDS = 5.0
+"""That the last messages on a WebSocket may take."""
+
+
 class Loop(asyncio.SelectorEventLoop):
     """An event loop whose servers wait for a handshake of TLS no longer than for a request."""
 
@@ -127,9 +131,10 @@ def http_of(most: int) -> type[Http]:
 
 
 class Ws(WebSocketsSansIOProtocol):
-    """WebSockets, whose handshake is over once it is answered with a refusal.
+    """WebSockets whose handshake is over once it is answered with a refusal, and that end.
 
-    uvicorn 0.54 never notes that, and calls each refusal an error of the application.
+    uvicorn 0.54 never notes the former, and calls each refusal an error of the application. Its
+    close waits for ever for a client who reads nothing, who would keep the connection.
     """
 
     @property
@@ -142,3 +147,9 @@ class Ws(WebSocketsSansIOProtocol):
         await super().send(message)
         if self.close_sent and self.initial_response is not None:
             self.handshake_complete = True
+
+    async def run_asgi(self) -> None:
+        """As usual; nobody is waited for who does not take what is left."""
+        await super().run_asgi()
+        if self.transport.get_write_buffer_size():
+            self.loop.call_later(LINGER_SECONDS, self.transport.abort)
