@@ -2,15 +2,17 @@
 
     VOICETONE_DATA=DIR python benchmarks/voice_tone.py [SYSTEM...]
 
-Each system is `recipes/voice-tone.toml` with something left out, on the same folds; its run is in
-`runs/voice-tone/SYSTEM` and goes on from where it stopped. Without names nothing is trained: the
-page `docs/results/voice-tone.md`, `voice-tone.json` and the predictions beside them are made from
-the runs that there are.
+Each system is `recipes/voice-tone.toml` with something left out, on the same folds (`PARTS`: on
+the first two of them); its run is in `runs/voice-tone/SYSTEM` and goes on from where it stopped. A
+stage that another system has trained with the same settings, seed and folds is taken from there.
+Without names nothing is trained: the page `docs/results/voice-tone.md`, `voice-tone.json` and the
+predictions beside them are made from the runs that there are.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -91,9 +93,23 @@ SYSTEMS: dict[str, Edit] = {
     "without-balance": _no_balance,
     "not-frozen": _untuned,
     **{f"across-{c}": _across(c) for c in CORPORA},
+    **{f"across-{c}-not-frozen": _across(c, _untuned) for c in CORPORA},
     **{f"across-{c}-acoustic": _across(c, _acoustic) for c in CORPORA},
 }
 BASELINE = "acoustic"
+PARTS = ("fixed-front", "without-ssl", "without-asr", "without-augmentation", "without-balance")
+"""What each part is worth: against all of them, on the first folds."""
+FIRST = 2
+WHOLE = "hybrid-first"
+"""`hybrid` on the first folds alone."""
+PRETRAINED = ("front.safetensors", "pretrain.json")
+RECOGNISED = ("asr.safetensors", "asr.json", "tokens.json", "words.parquet")
+TAKEN = {
+    **dict.fromkeys(("fixed-front", "without-asr", "without-balance"), ("hybrid", PRETRAINED)),
+    "not-frozen": ("hybrid", (*PRETRAINED, *RECOGNISED)),
+    **{f"across-{c}": (f"across-{c}-not-frozen", (*PRETRAINED, *RECOGNISED)) for c in CORPORA},
+}
+"""Whose stages a system shares, and which of their files."""
 
 
 def recipe_of(name: str) -> Any:
@@ -103,6 +119,8 @@ def recipe_of(name: str) -> Any:
 
     data = read_recipe(RECIPE, [])
     SYSTEMS[name](data)
+    if name in PARTS:
+        data["first_folds"] = FIRST
     return dataclass_from(VoiceRecipe, {**data, "out": str(RUNS / name), "final": False}, RECIPE)
 
 
@@ -117,7 +135,21 @@ def train(name: str) -> None:
             words = [f"out={out}", f"target={space}", f"protocol.file={_folds(space)}"]
             train_recipe(ROOT / "recipes" / "svm-voice-tone.toml", words)
     else:
+        _take_stages(name)
         run_tone(recipe_of(name))
+
+
+def _take_stages(name: str) -> None:
+    """Copy the stages that are the same in another system, as far as that has trained them."""
+    source, files = TAKEN.get(name, ("", ()))
+    for folder in sorted((RUNS / source / "stages").glob("*")) if source else ():
+        mine = RUNS / name / "stages" / folder.name
+        if not all((folder / file).exists() for file in files):
+            continue
+        mine.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            if not (mine / file).exists():
+                shutil.copy2(folder / file, mine / file)
 
 
 def _folds(space: str) -> Path:
@@ -147,11 +179,21 @@ def keep(name: str) -> None:
         if name.startswith("across") and not path.name.startswith(name.split("-")[1]):
             continue
         keep_table(KEPT / f"{name}-{path.stem}.parquet", table)
+        if name == "hybrid":
+            keep_table(KEPT / f"{WHOLE}-{path.stem}.parquet", _first(run, table))
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     ran = json.loads((run / "environment.json").read_text(encoding="utf-8"))
     told = {"machine": ran["machine"], "date": ran["started"][:10], **metrics.get("stages", {})}
     told["speech"] = metrics["speech"]
     (KEPT / f"{name}.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+def _first(run: Path, table: Any) -> Any:
+    """The part of a table that the first folds tested."""
+    folds = json.loads((run / "folds.json").read_text(encoding="utf-8"))["folds"][:FIRST]
+    first = table.select(np.isin(table.fold, [fold["name"] for fold in folds]))
+    protocol = f"{table.meta['protocol']}; first folds: {FIRST}"
+    return replace(first, meta={**table.meta, "protocol": protocol})
 
 
 def keep_svm() -> None:
@@ -192,7 +234,7 @@ def rows() -> list[Row]:
     from voicetone.evaluation.results import result_row
 
     found = []
-    for name in [*SYSTEMS, "svm", "text"]:
+    for name in [*SYSTEMS, WHOLE, "svm", "text"]:
         for corpus in CORPORA:
             for space in SPACES:
                 path = KEPT / f"{name}-{corpus}-{space}.parquet"
@@ -206,8 +248,9 @@ def _rows(name: str, corpus: str, space: str, path: Path, made: Any) -> list[Row
     from voicetone.evaluation.table import read_predictions
 
     base = f"across-{corpus}-{BASELINE}" if name.startswith("across") else BASELINE
+    base = WHOLE if name in PARTS else base
     other = KEPT / f"{base}-{corpus}-{space}.parquet"
-    known = other if name != base and other.exists() else None
+    known = other if name not in (base, WHOLE) and other.exists() else None
     more: Row = {"system": name, "space": space}
     if known is not None:
         apart = difference(read_predictions(path), read_predictions(known))

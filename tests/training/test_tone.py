@@ -355,3 +355,19 @@ def test_a_corpus_that_is_only_tested_on_trains_nowhere(
     recipe = dataclass_from(ToneRecipe, read_recipe(path), path)
     with pytest.raises(DataError, match="can't be folded"):
         fold_table(recipe, read_corpora(recipe))
+
+
+def test_the_first_folds_are_those_of_all(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VOICETONE_DATA", str(world))
+    path = world / "tiny.toml"
+    every, first = (
+        fold_table(recipe, read_corpora(recipe))
+        for recipe in (
+            dataclass_from(ToneRecipe, read_recipe(path, words), path)
+            for words in ([], ["first_folds=1"])
+        )
+    )
+    assert len(every.folds) == 2
+    assert first.folds == every.folds[:1]
+    assert first.protocol == f"{every.protocol}; first folds: 1"
+    assert first.hash != every.hash

@@ -64,7 +64,10 @@ def fold_table(recipe: ToneRecipe, manifests: Sequence[Manifest]) -> FoldTable:
     whole = [u for m, part in parts if not (part.folds or part.official) for u in m]
     table = merge(tables, utterances, whole)
     check_disjoint(table, utterances)
-    return table
+    if not recipe.first_folds:
+        return table
+    some = table.folds[: recipe.first_folds]
+    return replace(table, protocol=f"{table.protocol}; first folds: {len(some)}", folds=some)
 
 
 def check_heard_once(

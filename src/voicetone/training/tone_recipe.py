@@ -163,6 +163,8 @@ class ToneRecipe:
     """Least calibrated confidence that gets a label: more likely right than wrong."""
     jobs: Annotated[int, Field(ge=1, le=256)] = 2
     """Folds trained side by side, each on one core; 1 with a GPU."""
+    first_folds: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Train and score so many folds only, for a comparison that costs too much on all; all if 0."""
     final: bool = True
     """Train on all speakers after the folds and export the bundle."""
     network: Network = field(default_factory=Network)

@@ -94,6 +94,8 @@ def run_folder(
     for key in ("room", "codec"):  # which there were none of before
         if not resolved["augmentation"][key]:
             resolved["augmentation"].pop(key)
+    if not resolved["first_folds"]:
+        resolved.pop("first_folds")
     if resolved["balance"] == "weights":  # as it always was
         resolved.pop("balance")
     for part in resolved["corpora"]:
