@@ -26,7 +26,6 @@ from tests.server.phones import (
 
 from voicetone.pretrained.predictor import Predictor
 from voicetone.server.audiohook import NULL, AudioHookSession, AudioHookSettings, State
-from voicetone.server.desk import UPDATES_PER_MINUTE
 from voicetone.server.engine import Engine
 from voicetone.server.events import CallEvent
 from voicetone.server.hub import Hub, Limits
@@ -297,12 +296,12 @@ def test_updates_without_end_are_answered_and_not_all_told(predictor: Predictor)
     async def work(hub: Hub) -> None:
         replay = Replay(hub)
         await replay.opened()
-        for _ in range(UPDATES_PER_MINUTE + 20):
+        for _ in range(Limits().updates + 20):
             await replay.text("update", language="de-DE")
         await replay.text("close", reason="end")
-        assert len(bodies(await replay.over(), "session.updated")) == UPDATES_PER_MINUTE
+        assert len(bodies(await replay.over(), "session.updated")) == Limits().updates
         kinds = [m["type"] for m in replay.said]
-        assert kinds.count("updated") == UPDATES_PER_MINUTE + 20
+        assert kinds.count("updated") == Limits().updates + 20
 
     with_hub(predictor, work)
 

@@ -55,6 +55,7 @@ def two(
 ) -> Iterator[Command]:
     spill = tmp_path_factory.mktemp("spill")
     words = (f"store.url={postgres.url}", f"store.spill={spill}", "outgoing=16", "drain_seconds=1")
+    words += ("limits.updates=100000",)
     command = Command(toy, "--port", "0", "--workers", "2", *words)
     yield command
     assert command.end() == 0

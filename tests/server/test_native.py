@@ -25,7 +25,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from voicetone.audio.telephony import mulaw_encode, s16le_decode
 from voicetone.pretrained.predictor import Predictor
-from voicetone.server.desk import UPDATES_PER_MINUTE, Line
+from voicetone.server.desk import Line
 from voicetone.server.hub import Limits
 from voicetone.server.native import MOST_METADATA, NativeProtocol, Resume, Start, unseal
 from voicetone.server.refusal import STATUS, RefusedError
@@ -283,7 +283,7 @@ def test_a_call_may_not_be_updated_without_end(running: tuple[ServerState, int])
     """Each is an event that is stored; who connects again has no more of them."""
     client = Client(running[1], START)
     update = {"type": "session.update", "queue": "billing"}
-    for _ in range(UPDATES_PER_MINUTE):
+    for _ in range(Limits().updates):
         client.send(update)
         client.until("session.updated")
     for _ in range(25):  # more than messages may be bad
@@ -391,9 +391,9 @@ def test_a_reader_who_stalls_is_cut_off_and_the_call_goes_on(
     predictor: Predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its events wait in the backlog, not in a queue that grows."""
-    monkeypatch.setattr("voicetone.server.desk.UPDATES_PER_MINUTE", 100_000)
     monkeypatch.setattr("voicetone.server.wire.LINGER_SECONDS", 0.5)
-    settings = quiet_settings(outgoing=16, resume_seconds=20.0)
+    limits = Limits(updates=100_000)
+    settings = quiet_settings(outgoing=16, resume_seconds=20.0, limits=limits)
     with serving(predictor, settings) as (state, port):
         stalled = opened(port, max_queue=1)
         stalled.send(json.dumps({**START, "metadata": {"a": "x" * 2000}}))

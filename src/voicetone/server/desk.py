@@ -17,9 +17,6 @@ from voicetone.server.settings import Settings
 Out = CallEvent | Mapping[str, Any]
 """An event of the call, or a message about the connection only."""
 
-UPDATES_PER_MINUTE = 30
-"""Of what is known of one call, by whichever connections; each is an event that is stored."""
-
 
 class Line:
     """What waits to be sent on one connection.
@@ -128,7 +125,7 @@ class Desk:
         if bucket is None:
             bucket = self._updates[call.id] = updates(self._hub)
         if (wait := bucket.take()) > 0:
-            said = f"more than {UPDATES_PER_MINUTE} updates of a call in a minute: wait"
+            said = f"more than {self._hub.limits.updates} updates of a call in a minute: wait"
             raise RefusedError("rate_limited", said, round(wait, 1))
 
     def detach(self, line: Line) -> None:
@@ -172,4 +169,4 @@ class Desk:
 
 def updates(hub: Hub) -> Bucket:
     """Lets so many updates of one call through."""
-    return Bucket(UPDATES_PER_MINUTE / 60, UPDATES_PER_MINUTE, hub.clock)
+    return Bucket(hub.limits.updates / 60, hub.limits.updates, hub.clock)

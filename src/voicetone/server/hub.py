@@ -34,6 +34,8 @@ class Limits:
         busy: share of time that the model may work before no new call is taken.
         idle: seconds without audio after which a call is ended.
         longest: seconds that a call may last.
+        updates: of what is known of a call in a minute, by whichever connections; each is an event
+            that is stored.
         staff_reason: why the staff's channel may be analysed, too; None forbids it.
     """
 
@@ -41,6 +43,7 @@ class Limits:
     busy: Annotated[float, Field(gt=0, le=1)] = 0.85
     idle: Annotated[float, Field(gt=0, le=86_400)] = 60.0
     longest: Annotated[float, Field(gt=0, le=7 * 86_400)] = 4 * 3600.0
+    updates: Annotated[int, Field(ge=1, le=1_000_000)] = 30
     staff_reason: Annotated[str, Field(min_length=3)] | None = None
 
 
