@@ -188,7 +188,9 @@ class Pooling(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.attend = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 1))
+        self.attend = nn.Sequential(
+            nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 1, bias=False)
+        )
         self.mix = nn.Linear(2 * width, width)
 
     def forward(self, x: Tensor, real: Tensor) -> Tensor:
