@@ -1,0 +1,231 @@
+"""One channel with several voices in it, split: who speaks when, as far as voices tell.
+
+Turns of speech are cut into pieces of 1.5 to 3 s, each piece gets an embedding, and the pieces are
+grouped by voice. What comes out is an estimate: voices that are alike, or one voice in two moods,
+are confused, and where two speak at once only one is heard. Nothing says whose voice it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voicetone.audio.units import FRAME, FRAME_SECONDS, SAMPLE_RATE, to_samples
+from voicetone.errors import AudioError, UsageError
+from voicetone.features.speaker_clusters import MOST_VOICES, clusters, in_order
+from voicetone.inference.speech import Activity, Turns, TurnStart
+from voicetone.pretrained.spec import SpeechRule
+from voicetone.types import Floats, Segment
+
+SHORTEST_PIECE = 1.5  # seconds; a turn, or what lies between two pauses in it, may be shorter
+LONGEST_PIECE = 3.0
+ANCHOR = 1.0  # seconds; shorter pieces found no voice, but go to the nearest one
+LEAST_PIECE = 0.4  # seconds; too short to tell a voice: it goes with its neighbour in time
+PAUSE = 0.3  # seconds that part pieces within a turn
+_QUIET = 25.0  # dB under the turn's loud frames (95th percentile): a pause
+_FEW = 3.0  # seconds of speech, or a tenth of it all if that is less: no voice of its own
+
+Embed = Callable[[Sequence[Floats]], Floats]
+"""Waves `[n]` at 16 kHz → `[waves, size]` of unit length, such as `SpeakerEncoder.embed`."""
+
+
+class Turn(NamedTuple):
+    """One voice from `start` to `end`, in seconds; speakers are numbered from 1 as they come."""
+
+    start: float
+    end: float
+    speaker: int
+
+
+@dataclass(frozen=True, slots=True)
+class SplitSettings:
+    """How a channel is split.
+
+    Args:
+        threshold: the mean cosine under which two groups of pieces are of two voices; it belongs to
+            the encoder, see its `same_voice`.
+        speakers: how many voices there are, if that is known.
+        most: how many there may be at most, where it is not.
+
+    Raises:
+        UsageError: a number out of range.
+    """
+
+    threshold: float
+    speakers: int | None = None
+    most: int = MOST_VOICES
+
+    def __post_init__(self) -> None:
+        for value in (self.most, 1 if self.speakers is None else self.speakers):
+            if not 1 <= value <= MOST_VOICES:
+                raise UsageError(f"{value} speakers on one channel: give 1 to {MOST_VOICES}")
+        if not -1 <= self.threshold <= 1:
+            raise UsageError(f"threshold {self.threshold:g}: a cosine is from -1 to 1")
+
+
+def speech_turns(probability: Floats, rule: SpeechRule, samples: int) -> list[Segment]:
+    """Turns of active speech, as a live session finds them.
+
+    Args:
+        probability: of speech per frame of 31.25 ms `[frames]`.
+        rule: of the bundle.
+        samples: of the audio at 16 kHz.
+    """
+    turns = Turns()
+    found = turns.push(Activity(rule).push(probability))
+    return [t for t in found if not isinstance(t, TurnStart)] + turns.close(samples)
+
+
+def split_speakers(
+    samples: Floats, speech: Sequence[Segment], embed: Embed, settings: SplitSettings
+) -> list[Turn]:
+    """Who speaks when.
+
+    Args:
+        samples: `[n]` at 16 kHz.
+        speech: turns of active speech, in order, not overlapping.
+        embed: makes embeddings.
+        settings: how.
+
+    Returns:
+        Turns in order that together cover `speech`; neighbours of one speaker, with no pause
+        between them, are joined.
+
+    Raises:
+        AudioError: turns out of order or outside of the audio.
+        UsageError: `embed` gives another number of embeddings than it got pieces.
+    """
+    _check(samples, speech)
+    pieces = [piece for turn in speech for piece in cut(samples, turn)]
+    seconds = np.array([piece.end - piece.start for piece in pieces])
+    least = LEAST_PIECE if (seconds >= LEAST_PIECE).any() else FRAME_SECONDS / 2
+    heard = np.flatnonzero(seconds >= least)
+    if not heard.size:
+        return []
+    waves = [_wave(samples, pieces[i]) for i in heard]
+    rows = np.asarray(embed(waves), dtype=np.float32)
+    if rows.ndim != 2 or len(rows) != len(waves):
+        raise UsageError(
+            f"embeddings of shape {list(rows.shape)} for {len(waves)} pieces of speech: give one "
+            "row for each"
+        )
+    labels = grouped(rows, seconds[heard], settings)
+    centres = np.array([(pieces[i].start + pieces[i].end) / 2 for i in heard])
+    voices = [
+        int(labels[np.abs(centres - (piece.start + piece.end) / 2).argmin()]) for piece in pieces
+    ]
+    return _joined(pieces, in_order(np.array(voices)))
+
+
+def cut(samples: Floats, turn: Segment) -> list[Segment]:
+    """A turn as pieces that together cover it: parted at pauses, then where it is quietest."""
+    first, last = (round(t / FRAME_SECONDS) for t in (turn.start, turn.end))
+    levels = _levels(samples[first * FRAME : last * FRAME])
+    if not levels.size:
+        return [turn]
+    edges = [0, *_pauses(levels), len(levels)]
+    marks: list[int] = []
+    for start, end in zip(edges, edges[1:], strict=False):
+        marks.append(start)
+        while (end - start) * FRAME_SECONDS > LONGEST_PIECE:
+            shortest, longest = (round(s / FRAME_SECONDS) for s in (SHORTEST_PIECE, LONGEST_PIECE))
+            low, high = start + shortest, min(start + longest, end - shortest)
+            start = low + int(levels[low : high + 1].argmin())
+            marks.append(start)
+    times = [turn.start, *((first + m) * FRAME_SECONDS for m in marks[1:]), turn.end]
+    return [Segment(a, b) for a, b in zip(times, times[1:], strict=False) if b > a]
+
+
+def _levels(samples: Floats) -> NDArray[np.float64]:
+    """Level of each frame in dB, smoothed over three; the last may be a part of one."""
+    count = -(-len(samples) // FRAME)
+    padded = np.pad(samples, (0, count * FRAME - len(samples))).reshape(count, FRAME)
+    power = np.square(padded, dtype=np.float64).mean(axis=1)
+    smooth = np.convolve(np.pad(power, 1, mode="edge"), np.ones(3) / 3, "valid")
+    return np.asarray(10 * np.log10(smooth + 1e-12)) if count else np.zeros(0)
+
+
+def _pauses(levels: NDArray[np.float64]) -> list[int]:
+    """The quietest frame of each pause within a turn."""
+    quiet = levels < np.percentile(levels, 95) - _QUIET
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], quiet, [False]]).astype(np.int8)))
+    found = []
+    for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+        if (end - start) * FRAME_SECONDS >= PAUSE and start > 0 and end < len(levels):
+            found.append(start + int(levels[start:end].argmin()))
+    return found
+
+
+def grouped(
+    rows: Floats, seconds: NDArray[np.float64], settings: SplitSettings
+) -> NDArray[np.intp]:
+    """The voice of each piece `[n]`, from 0.
+
+    Pieces of a second or more are clustered. Groups with too little speech are no voices: their
+    pieces, and those that are shorter, go to the voice with the nearest mean.
+
+    Args:
+        rows: embeddings of the pieces `[n, size]`.
+        seconds: their lengths `[n]`.
+        settings: threshold or number of speakers.
+    """
+    anchor = seconds >= ANCHOR
+    if not anchor.any():
+        anchor = np.ones(len(rows), dtype=np.bool_)
+    few = min(_FEW, 0.1 * float(seconds[anchor].sum()))
+    wanted = settings.speakers
+    tries = [None] if wanted is None else range(wanted, MOST_VOICES + 1)
+    best: tuple[int, NDArray[np.intp], NDArray[np.intp]] | None = None
+    for count in tries:
+        labels = clusters(
+            rows[anchor], threshold=settings.threshold, count=count, most=settings.most
+        )
+        amount = np.bincount(labels, seconds[anchor])
+        large = np.flatnonzero(amount >= min(few, amount.max()))
+        # One of the groups asked for may be a stray piece: then look one step down the tree.
+        if wanted is not None and len(large) > wanted:
+            break
+        if best is None or len(large) > best[0]:
+            best = len(large), labels, large
+        if len(large) == wanted:
+            break
+    assert best is not None  # the first try always gives one
+    _, labels, large = best
+    means = np.stack([rows[anchor][labels == k].mean(axis=0, dtype=np.float64) for k in large])
+    means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
+    out = (rows.astype(np.float64) @ means.T).argmax(axis=1)
+    place = {int(k): i for i, k in enumerate(large)}
+    for row, label in zip(np.flatnonzero(anchor), labels, strict=True):
+        out[row] = place.get(int(label), out[row])
+    return np.asarray(out, dtype=np.intp)
+
+
+def _check(samples: Floats, speech: Sequence[Segment]) -> None:
+    last = 0.0
+    for turn in speech:
+        if not last <= turn.start < turn.end <= len(samples) / SAMPLE_RATE + FRAME_SECONDS:
+            raise AudioError(
+                f"a turn of speech from {turn.start:g} to {turn.end:g} s is out of order or "
+                "outside of the audio: give them in order"
+            )
+        last = turn.end
+
+
+def _wave(samples: Floats, piece: Segment) -> Floats:
+    return samples[to_samples(piece.start) : to_samples(piece.end)]
+
+
+def _joined(pieces: Sequence[Segment], voices: NDArray[np.intp]) -> list[Turn]:
+    """Pieces as turns; those of one voice with nothing between them become one."""
+    turns: list[Turn] = []
+    for piece, voice in zip(pieces, (voices + 1).tolist(), strict=True):
+        last = turns[-1] if turns else None
+        if last is not None and last.speaker == voice and piece.start <= last.end:
+            turns[-1] = last._replace(end=piece.end)
+        else:
+            turns.append(Turn(piece.start, piece.end, voice))
+    return turns
