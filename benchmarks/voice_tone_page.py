@@ -217,13 +217,17 @@ def _words(kept: Path) -> list[str]:
         "*known speaker*: fsdd's own test part, whose speakers are in training, so speaker-",
         "dependent. *new speaker*: speakers whom nothing heard. *new sentence*: nEMO's sentences",
         "that no speaker said in training. Errors are pooled over folds. Token: the sentiment that",
-        "the decoder says before the words.",
+        "the decoder says before the words. `digits`: the same recogniser on fsdd alone, without",
+        "pretraining and sentiments; each of its six speakers is left out once",
+        "(`benchmarks/voice_digits.py`).",
         "",
         "| system | clips | WER % | CER % | CTC alone, WER % | token's UAR % |",
         "|---|---|---|---|---|---|",
     ]
     count = len(lines)
-    for system, told in _told(kept).items():
+    alone = kept / "digits.json"
+    digits = {"digits": json.loads(alone.read_text(encoding="utf-8"))} if alone.exists() else {}
+    for system, told in (_told(kept) | digits).items():
         for part in told.get("words", ()):
             rates = [_percent(part[k]) for k in ("wer", "cer", "ctc_wer", "sentiment_uar")]
             lines.append(f"| {system} | {part['group']} ({part['clips']}) | {' | '.join(rates)} |")
