@@ -29,6 +29,8 @@ def text_only(recipe: Any) -> dict[tuple[str, str], Any]:
         for manifest in manifests:
             mine = [u for u in manifest if getattr(u, space) and u.transcript]
             labels = tuple(n for n in names if any(getattr(u, space) == n for u in mine))
+            if len(labels) < 2:
+                continue
             parts = [
                 _fold(fold, utterances, manifest.corpus, space, labels) for fold in folds.folds
             ]
