@@ -3,11 +3,11 @@
     python benchmarks/speaker_split.py [--mixtures N] [--encoders NAMES] [--out FILE]
 
 Mixtures are made of RAVDESS: two actors alternate, in turns of two or three clips of any emotion
-and sentence, with pauses of 0.1 to 0.8 s; in every other mixture both are of one sex. Speech is
-heard by the default bundle, or taken as it is known (`known speech`). The example call is mixed to
-one channel and compared with the speech that the bundle hears on its two. The d-vectors' network is
-converted first if need be. `docs/results/speaker-split.json` is written at full size; other
-measurements are written where `--out` says.
+and sentence, each brought to one level, with pauses of 0.1 to 0.8 s; in every other mixture both
+are of one sex. Speech is heard by the default bundle, or taken as it is known (`known`). The
+example call is mixed to one channel and compared with the speech that the bundle hears on its two.
+The d-vectors' network is converted first if need be. `docs/results/speaker-split.json` is written
+at full size; other measurements are written where `--out` says.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ import numpy as np
 
 from bench_speed import machine
 from voicetone.audio.decode import read_audio
-from voicetone.audio.units import FRAME_SECONDS, SAMPLE_RATE, to_seconds
+from voicetone.audio.energy import EDGE
+from voicetone.audio.units import FRAME, SAMPLE_RATE, to_seconds
 from voicetone.evaluation.diarization import Spoken, der
 from voicetone.features.speaker import SpeakerEncoder
 from voicetone.features.speaker_enrol import by_energy
 from voicetone.inference.live import LiveSession, SpeechEvent
-from voicetone.inference.split import SplitSettings, split_speakers
+from voicetone.inference.split import SplitSettings, split_speakers, tightened
 from voicetone.pretrained import Predictor, load
 from voicetone.pretrained.speakers import ENCODERS, speaker_encoder
 from voicetone.types import Floats, Segment
@@ -42,22 +43,19 @@ MIXTURES = 20
 TURNS = 6
 COLLAR = 0.25  # s, as usual
 PAUSES = (0.1, 0.8)  # s, between any two clips
+LEVEL = -26.0  # dB below full scale (RMS) of each clip, as telephone systems even it out
 SEED = 0
 
 
 def clip(path: Path) -> Floats:
-    """A clip from where its speech begins to where that ends."""
+    """A clip from where its speech begins to where that ends, at the usual level."""
     samples = read_audio(path).mono().resample(SAMPLE_RATE).samples[0]
-    frames = np.flatnonzero(np.repeat(by_energy(samples), round(FRAME_SECONDS * SAMPLE_RATE)))
-    return samples[frames[0] : frames[-1] + 1] if frames.size else samples
-
-
-def speech_in(samples: Floats) -> list[tuple[int, int]]:
-    """Where a clip has speech, in samples."""
-    frames = by_energy(samples)
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], frames, [False]]).astype(np.int8)))
-    step = round(FRAME_SECONDS * SAMPLE_RATE)
-    return [(a * step, min(b * step, len(samples))) for a, b in edges.reshape(-1, 2).tolist()]
+    frames = np.flatnonzero(by_energy(samples))
+    if frames.size:
+        inner = frames[0] + EDGE, frames[-1] + 1 - EDGE  # without what `by_energy` adds around it
+        samples = samples[inner[0] * FRAME : inner[1] * FRAME]
+    rms = float(np.sqrt(np.mean(np.square(samples))))
+    return np.clip(samples * (10 ** (LEVEL / 20) / rms), -1, 1).astype(np.float32)
 
 
 def mixture(
@@ -77,9 +75,7 @@ def mixture(
         who = turn % 2
         for _ in range(int(rng.integers(2, 4))):
             sound = clip(Path(left[who].pop()))
-            spoken += [
-                (to_seconds(at + a), to_seconds(at + b), numbers[who]) for a, b in speech_in(sound)
-            ]
+            spoken.append((to_seconds(at), to_seconds(at + len(sound)), numbers[who]))
             pause = np.zeros(round(rng.uniform(*PAUSES) * SAMPLE_RATE), dtype=np.float32)
             parts += [sound, pause]
             at += len(sound) + len(pause)
@@ -89,14 +85,16 @@ def mixture(
 
 
 def heard(predictor: Predictor, samples: Floats) -> list[list[Segment]]:
-    """Turns of speech per channel of `[channels, n]`, as a live session hears them."""
+    """Turns of speech per channel of `[channels, n]`."""
     channels = list(range(1, len(samples) + 1))
     session = LiveSession(predictor, SAMPLE_RATE, len(samples), analysed=channels)
     events = [*session.push(samples), *session.close()]
-    return [
+    found = [
         [e.segment for e in events if isinstance(e, SpeechEvent) and e.channel == channel]
         for channel in channels
     ]
+    rule, seconds = predictor.spec.speech, to_seconds(samples.shape[1])
+    return [tightened(turns, rule, seconds) for turns in found]
 
 
 def merged(spoken: Sequence[Spoken]) -> list[Segment]:

@@ -15,7 +15,7 @@ from voicetone.audio.find import display
 from voicetone.audio.units import FRAME, SAMPLE_RATE, frames_in, to_samples, to_seconds
 from voicetone.errors import AudioError, DataError
 from voicetone.features.speaker import LEAST_SECONDS, SpeakerEncoder, unit
-from voicetone.features.speaker_clusters import clusters
+from voicetone.features.speaker_clusters import clusters, likeness
 from voicetone.types import Floats
 
 LEAST_SPEECH = 1.0  # seconds to enrol from
@@ -38,8 +38,8 @@ class Enrolment:
         embedding: `[size]` of unit length.
         encoder: the id of what computed it.
         seconds: of speech that it was computed from.
-        agreement: mean cosine between the two most different groups of its pieces; None where it was
-            too short to tell.
+        agreement: mean cosine between the two most different groups of its pieces; None where it
+            was too short to tell.
         warnings: a line each, such as that two voices may be in it; for whoever asked to show.
     """
 
@@ -184,27 +184,21 @@ def _enrolled(
 def agreement(encoder: SpeakerEncoder, waves: Sequence[Floats]) -> float | None:
     """How alike the most different voices in speech are: a cosine, low where there are two.
 
-    The speech is cut into pieces of 2 s, their embeddings are parted into the two groups of
-    average linkage, and the cosines across are averaged; a group with less than a fifth of the
-    pieces is no second voice, and its pieces are left out before it is tried again.
+    The speech is cut into pieces of 2 s, which are parted into two groups (`clusters`), and the
+    cosines of their embeddings across the groups are averaged. A group with less than a fifth of
+    the pieces is no second voice.
 
     Args:
         encoder: what computes the embeddings.
         waves: speech without its pauses, `[n]` each.
 
     Returns:
-        None where there are fewer than two pieces.
+        None where there are fewer than two pieces, or no second group of enough of them.
     """
     step = to_samples(PIECE_SECONDS)
     pieces = [w[at : at + step] for w in waves for at in range(0, len(w) - step + 1, step)]
     if len(pieces) < 2:
         return None
-    rows = encoder.embed(pieces).astype(np.float64)
-    least = max(1.0, LEAST_SHARE * len(rows))
-    while len(rows) >= 2:
-        side = clusters(rows.astype(np.float32), threshold=0.0, count=2)
-        few = side == int(side.sum() * 2 < len(side))
-        if few.sum() >= least:
-            return float(rows[few].mean(0) @ rows[~few].mean(0))
-        rows = rows[~few]
-    return None
+    rows = encoder.embed(pieces)
+    labels = clusters(rows, threshold=1.0, count=2, least=LEAST_SHARE * len(rows))
+    return likeness(rows, labels) if labels.any() else None

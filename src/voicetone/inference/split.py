@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -80,6 +81,29 @@ def speech_turns(probability: Floats, rule: SpeechRule, samples: int) -> list[Se
     return [t for t in found if not isinstance(t, TurnStart)] + turns.close(samples)
 
 
+def tightened(turns: Sequence[Segment], rule: SpeechRule, seconds: float) -> list[Segment]:
+    """Turns without the delays of a live decision.
+
+    Speech is taken for such with the last of `onset_frames` frames, and for ended
+    `hangover_frames` after its last one. Who knows the rest of the recording can say better.
+
+    Args:
+        turns: of active speech, in order.
+        rule: by which they were found.
+        seconds: of the audio; a turn that lasts until its end has no hangover to lose.
+    """
+    out: list[Segment] = []
+    for turn in turns:
+        start = max(0.0, turn.start - (rule.onset_frames - 1) * FRAME_SECONDS)
+        end = turn.end
+        if end < seconds - FRAME_SECONDS:
+            end -= rule.hangover_frames * FRAME_SECONDS
+        start = max(start, out[-1].end) if out else start
+        if end > start:
+            out.append(Segment(start, end))
+    return out
+
+
 def split_speakers(
     samples: Floats, speech: Sequence[Segment], embed: Embed, settings: SplitSettings
 ) -> list[Turn]:
@@ -129,7 +153,7 @@ def cut(samples: Floats, turn: Segment) -> list[Segment]:
         return [turn]
     edges = [0, *_pauses(levels), len(levels)]
     marks: list[int] = []
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         marks.append(start)
         while (end - start) * FRAME_SECONDS > LONGEST_PIECE:
             shortest, longest = (round(s / FRAME_SECONDS) for s in (SHORTEST_PIECE, LONGEST_PIECE))
@@ -137,7 +161,7 @@ def cut(samples: Floats, turn: Segment) -> list[Segment]:
             start = low + int(levels[low : high + 1].argmin())
             marks.append(start)
     times = [turn.start, *((first + m) * FRAME_SECONDS for m in marks[1:]), turn.end]
-    return [Segment(a, b) for a, b in zip(times, times[1:], strict=False) if b > a]
+    return [Segment(a, b) for a, b in pairwise(times) if b > a]
 
 
 def _levels(samples: Floats) -> NDArray[np.float64]:
@@ -177,31 +201,22 @@ def grouped(
     if not anchor.any():
         anchor = np.ones(len(rows), dtype=np.bool_)
     few = min(_FEW, 0.1 * float(seconds[anchor].sum()))
-    wanted = settings.speakers
-    tries = [None] if wanted is None else range(wanted, MOST_VOICES + 1)
-    best: tuple[int, NDArray[np.intp], NDArray[np.intp]] | None = None
-    for count in tries:
-        labels = clusters(
-            rows[anchor], threshold=settings.threshold, count=count, most=settings.most
-        )
-        amount = np.bincount(labels, seconds[anchor])
-        large = np.flatnonzero(amount >= min(few, amount.max()))
-        # One of the groups asked for may be a stray piece: then look one step down the tree.
-        if wanted is not None and len(large) > wanted:
-            break
-        if best is None or len(large) > best[0]:
-            best = len(large), labels, large
-        if len(large) == wanted:
-            break
-    assert best is not None  # the first try always gives one
-    _, labels, large = best
-    means = np.stack([rows[anchor][labels == k].mean(axis=0, dtype=np.float64) for k in large])
-    means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
-    out = (rows.astype(np.float64) @ means.T).argmax(axis=1)
-    place = {int(k): i for i, k in enumerate(large)}
-    for row, label in zip(np.flatnonzero(anchor), labels, strict=True):
-        out[row] = place.get(int(label), out[row])
-    return np.asarray(out, dtype=np.intp)
+    labels = clusters(
+        rows[anchor],
+        threshold=settings.threshold,
+        count=settings.speakers,
+        most=settings.most,
+        weights=seconds[anchor],
+        least=few,
+    )
+    out = np.zeros(len(rows), dtype=np.intp)
+    out[anchor] = labels
+    if not anchor.all():
+        mean = rows[anchor].mean(axis=0, dtype=np.float64)
+        means = np.stack([rows[anchor][labels == k].mean(axis=0) for k in np.unique(labels)]) - mean
+        means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
+        out[~anchor] = ((rows[~anchor] - mean) @ means.T).argmax(axis=1)
+    return out
 
 
 def _check(samples: Floats, speech: Sequence[Segment]) -> None:
