@@ -290,7 +290,7 @@ def test_from_the_hub(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "huggingface_hub", fake)
     from voicetone.models import ssl
 
-    assert ssl._fetched("some/model", "abc") == folders["hubert"]
+    assert ssl.fetched("some/model", "abc", ssl._WANTED) == folders["hubert"]
     assert asked[0][:2] == ("some/model", "abc")
     assert not any(p.endswith((".bin", "*", ".py")) for p in asked[0][2])  # type: ignore[attr-defined]
     with pytest.raises(DataError, match=r"some/none@abc: can't be fetched \(no such model\)"):

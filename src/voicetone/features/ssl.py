@@ -118,7 +118,7 @@ def open_network(found: Source) -> Any:
     kind: Any = WhisperEncoder if found.whisper else getattr(transformers, names[1])
     try:
         config = _config(getattr(transformers, names[0]), found)
-        with _quiet(transformers):
+        with quiet(transformers):
             network, told = kind.from_pretrained(
                 found.folder,
                 config=config,
@@ -157,7 +157,7 @@ def _config(kind: Any, found: Source) -> Any:
 
 
 @contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
+def quiet(transformers: Any) -> Iterator[None]:
     """No tables of unused weights and no progress bars."""
     logging = transformers.logging
     before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

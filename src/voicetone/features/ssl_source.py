@@ -111,7 +111,9 @@ class Source:
         whole = hashlib.sha256()
         for path in (*self.weights, *_texts(self.folder)):
             stat = path.stat()
-            whole.update(f"{path.name} {_hashed(path, stat.st_mtime_ns, stat.st_size)}\n".encode())
+            whole.update(
+                f"{path.name} {sha256_of(path, stat.st_mtime_ns, stat.st_size)}\n".encode()
+            )
         return whole.hexdigest()
 
     def require_layer(self, layer: int) -> None:
@@ -137,7 +139,7 @@ def source(folder: Path) -> Source:
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder of a model: see docs/front-ends.md")
-    config = _json(folder / "config.json")
+    config = read_json(folder / "config.json")
     kind = config.get("model_type")
     if kind not in KINDS:
         raise DataError(
@@ -150,8 +152,8 @@ def source(folder: Path) -> Source:
             f"{folder}: no preprocessor_config.json, which says whether samples are normalised: "
             "download it too"
         )
-    heard = _json(told) if told.is_file() else {}
-    found = Source(folder, kind, config, bool(heard.get("do_normalize", True)), _weights(folder))
+    heard = read_json(told) if told.is_file() else {}
+    found = Source(folder, kind, config, bool(heard.get("do_normalize", True)), weights_in(folder))
     _require_sizes(found)
     _require_masks(found)
     _require_hearing(found, heard)
@@ -168,12 +170,12 @@ def _texts(folder: Path) -> list[Path]:
 
 
 @lru_cache(maxsize=64)
-def _hashed(path: Path, _changed: int, _size: int) -> str:
+def sha256_of(path: Path, _changed: int, _size: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     """A JSON object in a file.
 
     Raises:
@@ -194,7 +196,7 @@ def _json(path: Path) -> dict[str, Any]:
     return found
 
 
-def _weights(folder: Path) -> tuple[Path, ...]:
+def weights_in(folder: Path) -> tuple[Path, ...]:
     """The safetensors files, each with a header that holds.
 
     Raises:
@@ -230,7 +232,7 @@ def _weights(folder: Path) -> tuple[Path, ...]:
 
 
 def _shards(index: Path) -> list[str]:
-    names = _json(index).get("weight_map")
+    names = read_json(index).get("weight_map")
     values = set(names.values()) if isinstance(names, dict) and _plain(names.values()) else set()
     if not 0 < len(values) <= _MOST_FILES:
         raise DataError(f"{index}: names no safetensors files beside it: download the model again")

@@ -71,7 +71,8 @@ class Norm(nn.Module):
         if self.film is None or voice is None:
             return y
         scale, shift = self.film(voice[:, :1]).chunk(2, dim=2)
-        return y * (1.0 + scale) + shift
+        moved: Tensor = y * (1.0 + scale) + shift
+        return moved
 
 
 class Layer(nn.Module):

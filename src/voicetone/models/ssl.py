@@ -8,7 +8,7 @@ A batch gives each utterance what it gives alone. `voicetone.training.ssl_export
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -292,14 +292,14 @@ def load(config: SslConfig) -> SslFront:
         MissingExtraError: transformers is not installed.
     """
     name, revision = pinned(config.model, "model")
-    found = source(Path(name) if revision is None else _fetched(name, revision))
+    found = source(Path(name) if revision is None else fetched(name, revision, _WANTED))
     if config.layer is not None:
         found.require_layer(config.layer)
     return SslFront(config, found, open_network(found))
 
 
-def _fetched(name: str, revision: str) -> Path:
-    """The folder of a hub's model in the library's cache: settings and safetensors, nothing else.
+def fetched(name: str, revision: str, wanted: Sequence[str]) -> Path:
+    """The folder of a hub's model in the library's cache, with the wanted files and nothing else.
 
     Raises:
         MissingExtraError: transformers is not installed.
@@ -310,7 +310,7 @@ def _fetched(name: str, revision: str) -> Path:
     except ModuleNotFoundError:
         raise MissingExtraError(f"the model {name}", "ssl,train") from None
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=list(_WANTED)))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(wanted)))
     except (OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(
