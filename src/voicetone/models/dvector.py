@@ -78,7 +78,8 @@ def read_network(path: Path, sha256: str = WEIGHTS_SHA256) -> DVectorNet:
         state = kept["model_state"]
         # The two values left out scale the similarities in the loss of its training.
         net.load_state_dict({name: state[name] for name in net.state_dict()})
-    except (KeyError, TypeError, RuntimeError, ValueError, EOFError) as error:
-        why = " ".join(str(error).split())[:200]
-        raise DataError(f"{path}: no weights of d-vectors in it ({why}): {INSTALL}") from None
+    except Exception as error:  # whatever a file makes of the reader, whose advice is no good
+        raise DataError(
+            f"{path}: no weights of d-vectors in it ({type(error).__name__}): {INSTALL}"
+        ) from None
     return net.eval().requires_grad_(False)
