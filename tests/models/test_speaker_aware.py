@@ -252,6 +252,27 @@ def test_the_adversary_hides_the_speaker() -> None:
     assert not net.convolution.weight.grad.any()
 
 
+@pytest.mark.parametrize("integration", ["conditional-norm", "cross-attention"])
+def test_networks_of_one_kind_can_be_trained_at_once(integration: str) -> None:
+    """Folds and seeds as one program with stacked weights: the gradients are those of each."""
+    from torch.func import functional_call, grad, stack_module_state, vmap
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    nets = [made(integration, seed) for seed in (1, 2)]
+    stacked, _ = stack_module_state(nets)
+    given = {name: torch.stack([x, x.flip(0)]) for name, x in batch().items()}
+
+    def loss(weights: dict[str, Tensor], one: dict[str, Tensor]) -> Tensor:
+        return flat(functional_call(nets[0], weights, (), one)).square().mean()
+
+    with sdpa_kernel(SDPBackend.MATH):
+        together = vmap(grad(loss))(stacked, given)
+    for place, net in enumerate(nets):
+        flat(net(**{name: x[place] for name, x in given.items()})).square().mean().backward()
+        for name, parameter in net.named_parameters():
+            assert torch.allclose(together[name][place], parameter.grad, rtol=1e-3, atol=1e-4)
+
+
 def test_context() -> None:
     net, given = made("none"), batch()
     without = {n: x for n, x in given.items() if "context" not in n}

@@ -356,7 +356,7 @@ def _require_integration(config: SpeakerAwareConfig) -> None:
         )
     if config.reversal < 0.0:
         raise DataError(
-            f"reversal = {config.reversal:g} would help the speaker classifier: give 0+"
+            f"reversal = {config.reversal:g} would help the speaker classifier: give 0 or more"
         )
     if len({*config.places}) < len(config.places) or not all(
         0 <= place <= config.layers for place in config.places

@@ -34,6 +34,17 @@ def barred(real: Tensor) -> Tensor:
     return ((1.0 - real) * NEVER)[:, None, None, :]
 
 
+def attended(query: Tensor, keys: Tensor, values: Tensor, bar: Tensor | None) -> Tensor:
+    """Scaled dot-product attention of heads `[B, heads, n, d]` to others `[B, heads, l, d]` →
+    `[B, n, heads d]`.
+
+    Networks that are batched by `torch.func.vmap` on a processor need torch's `SDPBackend.MATH`
+    for it: the quicker kernel can't be batched over networks.
+    """
+    found = F.scaled_dot_product_attention(query, keys, values, attn_mask=bar)
+    return found.transpose(1, 2).flatten(2)
+
+
 def hidden(known: Tensor, rate: float, generator: torch.Generator) -> Tensor:
     """`known` `[B]` with some of its ones made 0, so that what stands in for them is learned.
 
@@ -93,8 +104,7 @@ class Layer(nn.Module):
         query, keys, values = (
             split_heads(self.heads, y) for y in self.triple(self.before(x, voice)).chunk(3, dim=2)
         )
-        y = F.scaled_dot_product_attention(query, keys, values, attn_mask=bar)
-        x = x + self.dropout(self.out(y.transpose(1, 2).flatten(2)))
+        x = x + self.dropout(self.out(attended(query, keys, values, bar)))
         y = self.expand(self.between(x, voice))
         y = self.contract(self.dropout(F.gelu(y)))
         out: Tensor = x + self.dropout(y)
@@ -117,8 +127,7 @@ class Attend(nn.Module):
         """`[B, n, width]` attends to `other` `[B, l, width]` but for what `bar` hides."""
         query = split_heads(self.heads, self.query(self.norm(x)))
         keys, values = (split_heads(self.heads, y) for y in self.pair(other).chunk(2, dim=2))
-        y = F.scaled_dot_product_attention(query, keys, values, attn_mask=bar)
-        out: Tensor = x + self.dropout(self.out(y.transpose(1, 2).flatten(2)))
+        out: Tensor = x + self.dropout(self.out(attended(query, keys, values, bar)))
         return out
 
 
