@@ -148,27 +148,27 @@ def _enrolled(
             f"enrolment from {seconds:g} s of speech: give {LEAST_SPEECH:g} s or more, or all of it"
         )
     left = None if seconds is None else to_samples(seconds)
-    heard: dict[str, Floats] = {}
+    waves: list[Floats] = []
+    first = ""
     for name, wave in named:
         speech = active_speech(wave, active)[:left]
         if not len(speech):
             raise AudioError(f"{name}: no speech in it to enrol a speaker from: give another file")
-        heard[f"{name}#{len(heard)}"] = speech
+        first = first or name
+        if len(speech) >= to_samples(LEAST_SECONDS):
+            waves.append(speech)
         if left is not None:
             left -= len(speech)
             if left <= 0:
                 break
-    if not heard:
+    if not first:
         raise DataError("nothing to enrol a speaker from: name a file")
-    total = to_seconds(sum(map(len, heard.values())))
-    first = next(iter(heard)).rpartition("#")[0]
+    total = to_seconds(sum(map(len, waves)))
     if total < LEAST_SPEECH:
         raise AudioError(
             f"{first}: {total:.2f} s of speech, too little to enrol a speaker: give "
             f"{LEAST_SPEECH:g} s at least"
         )
-    # What is shorter than any voice is left out; there is enough beside it.
-    waves = [w for w in heard.values() if to_seconds(len(w)) >= LEAST_SECONDS]
     lengths = np.array([len(wave) for wave in waves], dtype=np.float64)
     embedding = unit(lengths @ encoder.embed(waves).astype(np.float64))
     alike = agreement(encoder, waves)
