@@ -1,13 +1,15 @@
-"""Measure how well one channel is split by speaker.
+"""Measure how one channel is split by speaker, and if two voices in one enrolment are told.
 
-    python benchmarks/speaker_split.py [--mixtures N] [--encoders NAMES] [--out FILE]
+    python benchmarks/speaker_split.py [--mixtures N] [--encoders NAMES] [--out FILE] | --page
 
 Mixtures are made of RAVDESS: two actors alternate, in turns of two or three clips of any emotion
 and sentence, each brought to one level, with pauses of 0.1 to 0.8 s; in every other mixture both
 are of one sex. Speech is heard by the default bundle, or taken as it is known (`known`). The
 example call is mixed to one channel and compared with the speech that the bundle hears on its two.
+Enrolments are made of seven clips, of one actor or four and three of two.
 The d-vectors' network is converted first if need be. `docs/results/speaker-split.json` is written
-at full size; other measurements are written where `--out` says.
+at full size; other measurements are written where `--out` says. `--page` writes its tables into
+`docs/speaker.md` and measures nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ from voicetone.audio.energy import EDGE
 from voicetone.audio.units import FRAME, SAMPLE_RATE, to_seconds
 from voicetone.evaluation.diarization import Spoken, der
 from voicetone.features.speaker import SpeakerEncoder
-from voicetone.features.speaker_enrol import by_energy
+from voicetone.features.speaker_enrol import by_energy, enrol
 from voicetone.inference.live import LiveSession, SpeechEvent
 from voicetone.inference.split import SplitSettings, split_speakers, tightened
 from voicetone.pretrained import Predictor, load
@@ -38,6 +40,8 @@ from voicetone.types import Floats, Segment
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "docs" / "results" / "speaker-split.json"
+PAGE = ROOT / "docs" / "speaker.md"
+START, END = "<!-- speaker-split -->", "<!-- /speaker-split -->"
 CALL = ROOT / "examples" / "call.flac"
 MIXTURES = 20
 TURNS = 6
@@ -62,11 +66,8 @@ def mixture(
     folders: Sequence[Path], same_sex: bool, rng: np.random.Generator
 ) -> tuple[Floats, list[Spoken], list[str]]:
     """Samples, who speaks when, and whose voices they are."""
-    while True:
-        pair = [folders[i] for i in rng.choice(len(folders), 2, replace=False)]
-        numbers = [int(f.name.rpartition("_")[2]) for f in pair]
-        if (numbers[0] % 2 == numbers[1] % 2) == same_sex:
-            break
+    pair = pair_of(folders, same_sex, rng)
+    numbers = [number(folder) for folder in pair]
     left = [list(rng.permutation(sorted(folder.glob("*.flac")))) for folder in pair]
     parts: list[Floats] = []
     spoken: list[Spoken] = []
@@ -141,6 +142,43 @@ def mean(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     return out
 
 
+def pair_of(folders: Sequence[Path], same_sex: bool, rng: np.random.Generator) -> list[Path]:
+    """Two actors; odd numbers are men."""
+    while True:
+        pair = [folders[i] for i in rng.choice(len(folders), 2, replace=False)]
+        if (number(pair[0]) % 2 == number(pair[1]) % 2) == same_sex:
+            return pair
+
+
+def number(folder: Path) -> int:
+    """An actor's."""
+    return int(folder.name.rpartition("_")[2])
+
+
+def enrolments(folders: Sequence[Path], encoder: SpeakerEncoder) -> list[dict[str, Any]]:
+    """How often an enrolment from seven clips is said to hold two voices."""
+    rng = np.random.default_rng(SEED)
+    kinds: dict[str, list[list[Path]]] = {"one voice": [[folder] for folder in folders]}
+    for name, same_sex in (("two voices, two sexes", False), ("two voices, one sex", True)):
+        kinds[name] = [pair_of(folders, same_sex, rng) for _ in folders]
+    rows = []
+    for name, groups in kinds.items():
+        warned = 0
+        for group in groups:
+            waves = []
+            for folder, count in zip(group, (4, 3) if len(group) == 2 else (7,), strict=True):
+                paths = rng.choice(sorted(folder.glob("*.flac")), count, replace=False)
+                waves += [
+                    read_audio(Path(p)).mono().resample(SAMPLE_RATE).samples[0] for p in paths
+                ]
+            warned += bool(enrol(encoder, [np.concatenate(waves)]).warnings)
+        share = {"n": len(groups), "warned": round(warned / len(groups), 4)}
+        rows.append(
+            {"encoder": encoder.id, "same_voice": encoder.same_voice, "holds": name, **share}
+        )
+    return rows
+
+
 def encoders(names: Sequence[str]) -> list[SpeakerEncoder]:
     if "dvector" in names:
         from voicetone.training.dvector_export import ensure_dvector
@@ -160,12 +198,50 @@ def call(predictor: Predictor) -> tuple[Floats, list[Spoken]]:
     return wave.mono().samples[0], spoken
 
 
+def tables(result: Mapping[str, Any]) -> str:
+    """What was measured, in Markdown."""
+
+    def percent(share: float) -> str:
+        return f"{100 * share:.1f} %"
+
+    lines = [
+        "| encoder | audio | speech | speakers | confused | DER | DER, collar 0.25 s | two found |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in result["rows"]:
+        errors = [percent(row[name]) for name in ("confusion", "der", "der_collar", "two_found")]
+        words = [row["encoder"].partition("-")[0], row["audio"], row["speech"], row["speakers"]]
+        lines.append(f"| {' | '.join([*words, *errors])} |")
+    lines += [
+        "",
+        "| encoder | enrolment of seven clips | said to hold two voices |",
+        "|---|---|---|",
+    ]
+    for row in result["enrolments"]:
+        name = row["encoder"].partition("-")[0]
+        lines.append(f"| {name} | {row['holds']}, {row['n']} | {percent(row['warned'])} |")
+    made = f"`{result['command']}`, {result['machine']}, {result['date']}, {result['model']}."
+    return "\n".join([*lines, "", made])
+
+
+def with_tables(page: str, result: Mapping[str, Any]) -> str:
+    """The page with what was measured between its marks."""
+    before, _, rest = page.partition(START)
+    _, _, after = rest.partition(END)
+    return f"{before}{START}\n{tables(result)}\n{END}{after}"
+
+
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--mixtures", type=int, default=MIXTURES)
     parser.add_argument("--encoders", default=",".join(ENCODERS))
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--page", action="store_true")
     asked = parser.parse_args(arguments)
+    if asked.page:
+        result = json.loads(RESULT.read_text("utf-8"))
+        PAGE.write_text(with_tables(PAGE.read_text("utf-8"), result), encoding="utf-8")
+        return 0
     data = os.environ.get("VOICETONE_DATA")
     if not data:
         print("set VOICETONE_DATA to the folder of the corpora", file=sys.stderr)
@@ -177,7 +253,7 @@ def main(arguments: list[str]) -> int:
     turns = [heard(predictor, samples[None])[0] for samples, _, _ in made]
     mono, on_two = call(predictor)
     mono_turns = heard(predictor, mono[None])[0]
-    rows = []
+    rows, enrolled = [], []
     for encoder in encoders(asked.encoders.split(",")):
         for speakers in (2, None):
             told = {"encoder": encoder.id, "speakers": "2, told" if speakers else "found"}
@@ -197,7 +273,8 @@ def main(arguments: list[str]) -> int:
             one = judged(mono, on_two, mono_turns, encoder, speakers)
             what = {"audio": "example call mixed to one channel", "speech": "heard"}
             rows.append({**told, **what, "n": 1, **mean([one])})
-    for row in rows:
+        enrolled += enrolments(folders, encoder)
+    for row in (*rows, *enrolled):
         print(json.dumps(row))
     full = asked.mixtures == MIXTURES and asked.encoders == ",".join(ENCODERS)
     if (out := asked.out or (RESULT if full else None)) is not None:
@@ -210,6 +287,7 @@ def main(arguments: list[str]) -> int:
             "collar": COLLAR,
             "pairs": [names for _, _, names in made],
             "rows": rows,
+            "enrolments": enrolled,
         }
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
