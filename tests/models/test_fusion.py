@@ -277,7 +277,7 @@ def test_it_learns_which_modality_tells(fusion: str) -> None:
     words = Text(tokens, torch.ones(40, 3))
     optimiser = torch.optim.Adam(net.parameters(), 0.01)
     draws = torch.Generator().manual_seed(0)
-    for step in range(60):
+    for step in range(40):
         heard, read = net.drop(torch.ones(40), torch.ones(40), draws)
         sound = Audio(drawn(40, 6, 5, seed=step), torch.ones(40, 6), heard, torch.zeros(40, 6))
         scores = net(sound, words._replace(known=read))

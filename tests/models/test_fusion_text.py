@@ -43,14 +43,14 @@ FAMILIES: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
 LIMITS = {"bert": 12, "roberta": 10, "xlm-roberta": 10, "xlnet": 512}
 
 
-def make(folder: Path, family: str, **more: Any) -> Path:
+def make(folder: Path, family: str, task: str = "Model", **more: Any) -> Path:
     """A folder with config.json, tokenizer.json and model.safetensors, of random weights."""
     name, specials, sizes = FAMILIES[family]
     transformers.logging.disable_progress_bar()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         config = getattr(transformers, f"{name}Config")(**{**sizes, **more})
-        network = getattr(transformers, f"{name}Model")(config)
+        network = getattr(transformers, f"{name}{task}")(config)
         for parameter in network.parameters():
             parameter.data += 0.2 * torch.randn_like(parameter)
     network.save_pretrained(folder)
@@ -120,6 +120,23 @@ def test_vectors_are_the_librarys(folders: dict[str, Path], family: str) -> None
             torch.tensor([cut.ids]), token_type_ids=torch.tensor([cut.type_ids])
         ).last_hidden_state
         assert torch.allclose(read(tokens.ids, tokens.mask), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("family", "task"),
+    [("bert", "ForPreTraining"), ("roberta", "ForMaskedLM"), ("xlnet", "LMHeadModel")],
+)
+def test_published_weights_have_another_task_around_them(
+    tmp_path: Path, family: str, task: str
+) -> None:
+    read = encoder(make(tmp_path / family, family, task))
+    whole = getattr(transformers, FAMILIES[family][0] + task).from_pretrained(tmp_path / family)
+    inner = getattr(whole, whole.base_model_prefix).eval()
+    tokens = read.tokens(["all is well"])
+    state = read.network.state_dict()
+    assert len(state) > 20
+    assert all(torch.equal(x, inner.state_dict()[name]) for name, x in state.items())
+    assert read(tokens.ids, tokens.mask).isfinite().all()
 
 
 @pytest.mark.parametrize("family", list(FAMILIES))
