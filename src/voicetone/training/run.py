@@ -9,6 +9,8 @@ from typing import Any
 from voicetone.errors import DataError, MissingExtraError
 from voicetone.training.recipe import dataclass_from, read_recipe
 
+KINDS = ("aae", "classifier", "gmm-aae", "pretrain", "speaker-aware", "tone", "voice-tone")
+
 
 def train(recipe: Path, overrides: Sequence[str] = ()) -> Path:
     """Run a recipe, or go on with its run where it stopped.
@@ -27,11 +29,8 @@ def train(recipe: Path, overrides: Sequence[str] = ()) -> Path:
     """
     data = read_recipe(recipe, overrides)
     kind = data.get("kind")
-    if kind not in ("tone", "voice-tone", "classifier", "aae", "gmm-aae", "pretrain"):
-        raise DataError(
-            f"{recipe}: kind = {kind!r} is unknown; known are: aae, classifier, gmm-aae, pretrain, "
-            "tone, voice-tone"
-        )
+    if kind not in KINDS:
+        raise DataError(f"{recipe}: kind = {kind!r} is unknown; known are: {', '.join(KINDS)}")
     name = data.get("name")
     if isinstance(name, str) and (not name or name in (".", "..") or set(name) & set("/\\")):
         raise DataError(f"{recipe}: name = {name!r} can't name a folder; leave / and \\ out of it")
@@ -51,6 +50,11 @@ def train(recipe: Path, overrides: Sequence[str] = ()) -> Path:
         from voicetone.training.gmm_run import run_codes
 
         return run_codes(dataclass_from(CodesRecipe, data, recipe, overrides))
+    if kind == "speaker-aware":
+        from voicetone.training.speaker_recipe import SpeakerRecipe
+        from voicetone.training.speaker_run import run_speakers
+
+        return run_speakers(dataclass_from(SpeakerRecipe, data, recipe, overrides))
     if kind == "pretrain":
         from voicetone.training.pretrain_recipe import PretrainRecipe
         from voicetone.training.pretrain_run import run_pretrain

@@ -218,7 +218,8 @@ def require_features_that_can_be(system: System) -> None:
     choice = system.features
     extractor(feature_config(choice))
     if choice.frames:
-        _ = AaeConfig(inputs=1, classes=(2,), frames=choice.frames).pools
+        if not getattr(system, "any_frames", False):
+            _ = AaeConfig(inputs=1, classes=(2,), frames=choice.frames).pools
     elif choice.step > 1:
         raise DataError(
             f"{system.name}: step = {choice.step} joins frames, and frames = 0 takes functionals; "

@@ -99,3 +99,8 @@ class SystemsRecipe:
     def seeds_of(self, target: Target) -> tuple[int, ...]:
         """The seeds of a target. Those of a joint network are the recipe's."""
         return self.seeds if target.seeds is None or self.joint else target.seeds
+
+    def decides(self, system: Any) -> dict[str, Any]:
+        """Settings of the recipe beyond the common ones that a system's predictions depend on."""
+        del system
+        return {}
