@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,19 @@ import pytest
 import torch
 
 from training import toy_corpus
+from voicetone.corpora.tables import write_manifest
 from voicetone.errors import DataError
-from voicetone.evaluation.table import concatenate, read_predictions
+from voicetone.evaluation.table import Texts, concatenate, read_predictions
+from voicetone.features.extract import extract
+from voicetone.features.lengths import fitted, stepped
 from voicetone.models.speaker_aware import INTEGRATIONS
 from voicetone.training import speaker_run, speaker_voices
+from voicetone.training.classifier_data import read_corpus
+from voicetone.training.classifier_recipe import CorpusChoice
 from voicetone.training.run import train
-from voicetone.training.speaker_checkpoint import read_speaker_checkpoint
+from voicetone.training.speaker_checkpoint import SpeakerCheckpoint, read_speaker_checkpoint
 from voicetone.training.speaker_fit import Frames, Outcome, Trial
+from voicetone.training.systems_data import feature_config
 from voicetone.types import Floats
 
 RECIPE = """
@@ -146,16 +153,8 @@ def test_the_curve(corpus: Path, tmp_path: Path) -> None:
     assert torch.softmax(logits, 1).numpy() == pytest.approx(table.scores, abs=1e-5)
 
 
-def heard(corpus: Path, kept: object, ids: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+def heard(corpus: Path, kept: SpeakerCheckpoint, ids: Texts) -> tuple[torch.Tensor, torch.Tensor]:
     """What the toy networks hear of some utterances."""
-    from voicetone.features.extract import extract
-    from voicetone.features.lengths import fitted, stepped
-    from voicetone.training.classifier_data import read_corpus
-    from voicetone.training.classifier_recipe import CorpusChoice
-    from voicetone.training.speaker_checkpoint import SpeakerCheckpoint
-    from voicetone.training.systems_data import feature_config
-
-    assert isinstance(kept, SpeakerCheckpoint)
     manifest = read_corpus(CorpusChoice(str(corpus), licence="CC0"))
     values = extract(manifest.utterances, feature_config(kept.features), jobs=1).values
     parts = [
@@ -276,7 +275,7 @@ def test_a_diverged_training_is_told_and_the_others_are_kept(
 def test_a_speaker_with_one_clip_is_unknown(
     corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    rows = [r for r in toy_corpus.rows(corpus)]
+    rows = toy_corpus.rows(corpus)
     for number, row in enumerate(rows[:6]):
         row[2] = "s0" if number else "s0b"
     toy_corpus.write(corpus, [tuple(row) for row in rows])
@@ -297,7 +296,10 @@ def test_context_needs_sessions_and_hears_what_came_before(corpus: Path, tmp_pat
 
 
 BAD = {
-    "functionals": (system("a", features="").replace("frames = 20, step = 2", ""), "hears frames"),
+    "functionals": (
+        system("a", features="").replace(", frames = 20, step = 2", ""),
+        "hears frames",
+    ),
     "control": (system("a", 'control = "zero"'), "none takes none: leave it out"),
     "places": (system("a", 'integration = "addition"', "places = [2]"), "places"),
     "heads": (system("a").replace("heads = 2", "heads = 3"), "3 heads"),
@@ -325,9 +327,14 @@ def test_mistakes_are_named(
 
 @pytest.mark.parametrize("integration", ["prefix", "gradient-reversal"])
 def test_speakers_have_to_be_known(corpus: Path, tmp_path: Path, integration: str) -> None:
-    rows = [tuple(v if i != 2 else "" for i, v in enumerate(r)) for r in toy_corpus.rows(corpus)]
-    toy_corpus.write(corpus, rows)
-    train(recipe(corpus, tmp_path, system("none")), ['protocol={name="dependent", groups=3}'])
+    manifest = read_corpus(CorpusChoice(str(corpus), licence="CC0"))
+    nobody = tuple(replace(u, speaker=None) for u in manifest.utterances)
+    write_manifest(replace(manifest, utterances=nobody), tmp_path / "nobody.csv")
+    unknown = [
+        f'corpora=[{{name="{tmp_path / "nobody.csv"}", licence="CC0"}}]',
+        'protocol={name="dependent", groups=3}',
+    ]
+    train(recipe(corpus, tmp_path, system("none", epochs=1)), unknown)
     path = recipe(corpus, tmp_path, system("a", f'integration = "{integration}"'))
     with pytest.raises(DataError, match="36 of 36 utterances lack it"):
-        train(path, ['protocol={name="dependent", groups=3}', f"out={tmp_path / 'other'}"])
+        train(path, [*unknown, f"out={tmp_path / 'other'}"])

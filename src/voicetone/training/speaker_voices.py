@@ -172,8 +172,8 @@ def shuffled(own: Knowledge, speakers: Sequence[str | None], job: Job) -> Knowle
             others = pool[names[pool] != speaker]
             if not len(others):
                 raise DataError(
-                    f"control = shuffled needs embeddings of a speaker other than {speaker!r} in "
-                    "training: leave it out, or take a corpus of more speakers"
+                    f"control = shuffled needs embeddings of a speaker other than {str(speaker)!r} "
+                    "in training: leave it out, or take a corpus of more speakers"
                 )
             origin[mine] = rng.choice(others, len(mine))
     return own.of(origin)
