@@ -14,6 +14,7 @@ from voicetone.training.gmm_recipe import CodesRecipe
 from voicetone.training.pretrain_recipe import PretrainRecipe
 from voicetone.training.recipe import dataclass_from, read_recipe
 from voicetone.training.run import train
+from voicetone.training.speaker_recipe import SpeakerRecipe
 from voicetone.training.systems_data import require_features_that_can_be
 from voicetone.training.tone_recipe import ToneRecipe
 from voicetone.training.voice_recipe import VoiceRecipe
@@ -24,6 +25,7 @@ KINDS: dict[str, type] = {
     "classifier": ClassifierRecipe,
     "gmm-aae": CodesRecipe,
     "pretrain": PretrainRecipe,
+    "speaker-aware": SpeakerRecipe,
     "tone": ToneRecipe,
     "voice-tone": VoiceRecipe,
 }

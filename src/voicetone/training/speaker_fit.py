@@ -139,7 +139,7 @@ class _Training:
         )
         self.generator = torch.Generator().manual_seed(trial.job.draw)
         self.optimiser = torch.optim.AdamW(
-            self.net.parameters(), lr=system.rate, weight_decay=system.decay, foreach=True
+            self.net.parameters(), lr=system.rate, weight_decay=system.decay, fused=True
         )
         self.done = 0
 
