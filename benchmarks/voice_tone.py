@@ -97,11 +97,19 @@ SYSTEMS: dict[str, Edit] = {
     **{f"across-{c}-acoustic": _across(c, _acoustic) for c in CORPORA},
 }
 BASELINE = "acoustic"
-PARTS = ("fixed-front", "without-ssl", "without-asr", "without-augmentation", "without-balance")
+PARTS = (
+    "not-frozen",
+    "fixed-front",
+    "without-ssl",
+    "without-asr",
+    "without-augmentation",
+    "without-balance",
+)
 """What each part is worth: against all of them, on the first folds."""
 FIRST = 2
-WHOLE = "hybrid-first"
-"""`hybrid` on the first folds alone."""
+WHOLE = ("hybrid", "acoustic")
+"""Of whom there is `NAME-first`, too: on the first folds alone."""
+FIRSTS = tuple(f"{name}-first" for name in WHOLE)
 PRETRAINED = ("front.safetensors", "pretrain.json")
 RECOGNISED = ("asr.safetensors", "asr.json", "tokens.json", "words.parquet")
 TAKEN = {
@@ -179,8 +187,8 @@ def keep(name: str) -> None:
         if name.startswith("across") and not path.name.startswith(name.split("-")[1]):
             continue
         keep_table(KEPT / f"{name}-{path.stem}.parquet", table)
-        if name == "hybrid":
-            keep_table(KEPT / f"{WHOLE}-{path.stem}.parquet", _first(run, table))
+        if name in WHOLE:
+            keep_table(KEPT / f"{name}-first-{path.stem}.parquet", _first(run, table))
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     ran = json.loads((run / "environment.json").read_text(encoding="utf-8"))
     told = {"machine": ran["machine"], "date": ran["started"][:10], **metrics.get("stages", {})}
@@ -234,7 +242,7 @@ def rows() -> list[Row]:
     from voicetone.evaluation.results import result_row
 
     found = []
-    for name in [*SYSTEMS, WHOLE, "svm", "text"]:
+    for name in [*SYSTEMS, *FIRSTS, "svm", "text"]:
         for corpus in CORPORA:
             for space in SPACES:
                 path = KEPT / f"{name}-{corpus}-{space}.parquet"
@@ -248,9 +256,10 @@ def _rows(name: str, corpus: str, space: str, path: Path, made: Any) -> list[Row
     from voicetone.evaluation.table import read_predictions
 
     base = f"across-{corpus}-{BASELINE}" if name.startswith("across") else BASELINE
-    base = WHOLE if name in PARTS else base
+    if name in PARTS or name == "acoustic-first":
+        base = "acoustic-first" if name == "not-frozen" else "hybrid-first"
     other = KEPT / f"{base}-{corpus}-{space}.parquet"
-    known = other if name not in (base, WHOLE) and other.exists() else None
+    known = other if name not in (base, "hybrid-first") and other.exists() else None
     more: Row = {"system": name, "space": space}
     if known is not None:
         apart = difference(read_predictions(path), read_predictions(known))
