@@ -99,7 +99,7 @@ def kinds(corpus: Path) -> dict[str, list[str]]:
     from voicetone.corpora.prepared import read_prepared
 
     found: dict[str, list[str]] = {}
-    for u in read_prepared(str(corpus)):
+    for u in read_prepared(str(corpus), licence="CC0"):
         words, tone, held = (u.extra[key] for key in ("words", "prosody", "held"))
         if "neutral" in (words, tone):
             said = ["one of both says nothing"]
