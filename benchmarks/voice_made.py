@@ -100,7 +100,8 @@ def kinds(corpus: Path) -> dict[str, list[str]]:
 
     found: dict[str, list[str]] = {}
     for u in read_prepared(str(corpus), licence="CC0"):
-        words, tone, held = (u.extra[key] for key in ("words", "prosody", "held"))
+        words, tone = u.extra["words"], u.extra["prosody"]
+        held = u.extra.get("held")
         if "neutral" in (words, tone):
             said = ["one of both says nothing"]
         else:
