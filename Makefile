@@ -65,6 +65,7 @@ $(VENV)/.light: $(VENV)/.made $(DECLARED)
 # Type checking wants the typed packages that the code imports: the same environment as the tests'.
 $(VENV)/.test: $(VENV)/.light
 	$(PIP) $(LIGHT) -e '.[aws,client,data,label,opensmile,postgres,report,serve,ssl,train]' --group test
+	$(PIP) --no-deps Resemblyzer # its weights alone are read
 	@touch $@
 
 $(VENV)/.check: $(VENV)/.test

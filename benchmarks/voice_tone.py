@@ -55,8 +55,14 @@ def _no_asr(recipe: dict[str, Any]) -> None:
 
 
 def _no_augmentation(recipe: dict[str, Any]) -> None:
-    """Clips as recorded in all stages, no masks."""
-    recipe["augmentation"] = {"variants": 1, "transpose": 0.0, "level_sd": 0.0, "widest_band": 0}
+    """Clips as recorded in all stages, each alone; of the masks, those over time stay in the tone."""
+    recipe["augmentation"] = {
+        "variants": 1,
+        "transpose": 0.0,
+        "level_sd": 0.0,
+        "widest_band": 0,
+        "join": 0.0,
+    }
     recipe["stages"]["asr"] |= {"transpose": 0.0, "level_sd": 0.0, "masks": 0}
 
 

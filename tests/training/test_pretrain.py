@@ -6,7 +6,7 @@ import csv
 import json
 import shutil
 from collections import defaultdict
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
@@ -323,3 +323,16 @@ def test_values_out_of_bounds_are_refused(world: Path, word: str) -> None:
     data = read_recipe(world / "tiny.toml", [word])
     with pytest.raises(DataError):
         dataclass_from(PretrainRecipe, data, world / "tiny.toml")
+
+
+@pytest.mark.parametrize("name", ["calls@2024/{}", "calls#3/{}", "no {}"])
+def test_a_folder_s_name_does_not_make_one_recording_of_many(name: str) -> None:
+    pieces = [
+        Utterance(id=f"{name.format(n)}{end}", audio=Path("x"), corpus="c")
+        for n in range(20)
+        for end in ("#1@0.000", "#1@8.000", "#2@0.000")
+    ]
+    found = split(pieces, 0.2, 0.0, 0)
+    sides = [{key.partition("#1")[0].partition("#2")[0] for key in part} for part in astuple(found)]
+    assert len(sides[0] & sides[1]) == 0
+    assert sorted(map(len, sides)) == [0, 4, 16]

@@ -19,7 +19,7 @@ from voicetone.errors import DataError
 from voicetone.features.spectral import SpectralConfig
 from voicetone.inference.file import analyze
 from voicetone.models.conformer import ConformerConfig
-from voicetone.models.tone import ToneConfig, ToneNet
+from voicetone.models.tone import ToneConfig, ToneNet, ToneTargets, tone_loss
 from voicetone.pretrained import load
 from voicetone.server.metrics import reference
 from voicetone.training.protocol import Fold, FoldTable
@@ -371,3 +371,25 @@ def test_the_first_folds_are_those_of_all(world: Path, monkeypatch: pytest.Monke
     assert first.folds == every.folds[:1]
     assert first.protocol == f"{every.protocol}; first folds: 1"
     assert first.hash != every.hash
+
+
+def test_a_clip_whose_corpus_has_no_emotions_leaves_the_loss_a_number() -> None:
+    """As one with sentiments alone beside one with emotions."""
+    torch.manual_seed(0)
+    one = torch.ones(2)
+    targets = ToneTargets(
+        sentiment=torch.tensor([0, 2]),
+        sentiment_weight=one,
+        emotion=torch.tensor([1, 0]),
+        emotion_weight=torch.tensor([1.0, 0.0]),
+        emotion_allowed=torch.tensor([[1.0, 1.0], [0.0, 0.0]]),
+        speech=torch.ones(2, 4),
+        frame_weight=torch.ones(2, 4),
+    )
+    logits = torch.randn(2, 2, requires_grad=True)
+    loss = tone_loss(torch.randn(2, 3), logits, torch.randn(2, 4), targets, smoothing=0.1)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert torch.isfinite(loss)
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+    assert (logits.grad[1] == 0).all()

@@ -192,7 +192,8 @@ def tone_loss(
         return sentiment_loss + speech_share * speech_loss
     masked = emotion.masked_fill(targets.emotion_allowed == 0, -30.0)
     log_p = F.log_softmax(masked, dim=1)
-    even = targets.emotion_allowed / targets.emotion_allowed.sum(1, keepdim=True)
+    count = targets.emotion_allowed.sum(1, keepdim=True).clamp(min=1)  # none: sentiments alone
+    even = targets.emotion_allowed / count
     hit = F.nll_loss(log_p, targets.emotion, reduction="none")
     spread = -(even * log_p).sum(1)
     by_emotion = (1 - smoothing) * hit + smoothing * spread

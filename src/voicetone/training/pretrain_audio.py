@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -216,9 +217,13 @@ def _drawn(
     return [parts[i] for i in sorted(order[:count])]
 
 
+_PIECE = re.compile(r"(#[\d.#-]+)?(@\d+\.\d{3})?$")
+"""What pieces and channels have behind the name of their recording."""
+
+
 def _recording(u: Utterance) -> str:
     """What is shared by the pieces and channels of one recording, on any machine."""
-    return u.id.partition("@")[0].partition("#")[0]
+    return _PIECE.sub("", u.id)
 
 
 def split(pieces: Sequence[Utterance], validation: float, held_out: float, seed: int) -> Split:
