@@ -33,7 +33,10 @@ SYSTEMS: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
         "all stages, the encoder goes on learning",
         lambda stages: {**stages, "frozen": False},
     ),
-    "acoustic": ("no stage before the tone: the label alone says what to hear", lambda stages: {"frozen": False}),
+    "acoustic": (
+        "no stage before the tone: the label alone says what to hear",
+        lambda stages: {"frozen": False},
+    ),
 }
 TEXT = "text"
 CEILING = "0.556"

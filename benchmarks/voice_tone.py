@@ -55,7 +55,7 @@ def _no_asr(recipe: dict[str, Any]) -> None:
 
 
 def _no_augmentation(recipe: dict[str, Any]) -> None:
-    """Clips as recorded in all stages, each alone; of the masks, those over time stay in the tone."""
+    """Clips as recorded in all stages, each alone; masks over time stay in the tone."""
     recipe["augmentation"] = {
         "variants": 1,
         "transpose": 0.0,
