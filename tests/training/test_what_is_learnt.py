@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -230,3 +231,18 @@ def test_classes_that_were_cut_are_told(tmp_path: Path) -> None:
     assert "features.cut_seconds = 0.1" in caution
     cut = _recipe(path, features={"cut_seconds": 0.1})
     assert cautions(cut, gather(cut)) == []
+
+
+def test_labels_of_a_machine_are_told(tmp_path: Path) -> None:
+    """Also those of sentiments that follow from a machine's emotions."""
+    told = {"emotion_source": "tone-small 1.0.0", "emotion_confidence": "0.9"}
+    path = _table(tmp_path / "m.csv", _rows(tmp_path, extra=json.dumps(told)))
+    for target in ("emotion", "sentiment"):
+        notes = gather(_recipe(path, target=target)).notes
+        (note,) = (n for n in notes if "from a machine" in n)
+        assert f"have their {target} from a machine (tone-small 1.0.0)" in note
+    assert not any("machine" in n for n in gather(_recipe(_people(tmp_path))).notes)
+
+
+def _people(folder: Path) -> Path:
+    return _table(folder / "people.csv", _rows(folder))

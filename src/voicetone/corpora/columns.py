@@ -60,6 +60,10 @@ def to_row(utterance: Utterance, folder: Path) -> dict[str, str]:
     return row
 
 
+_TOLD = ("source", "confidence")
+"""What `extra` tells of a value that a machine gave."""
+
+
 def from_row(row: Row, folder: Path, corpus: str, say: Say) -> Utterance:
     """The utterance of a row. What can't be read is told to `say` and left out of the record.
 
@@ -74,8 +78,12 @@ def from_row(row: Row, folder: Path, corpus: str, say: Say) -> Utterance:
     emotion, raw = _emotion(row, say)
     own = ("speaker", "emotion", "label_raw")
     texts: dict[str, Any] = {c: row.get(c) or None for c in TEXTS if c not in own}
+    extra = _extra(row, say)
     if "sentiment" not in row:
         texts["sentiment"] = sentiment_of(emotion)
+        if texts["sentiment"] is not None:  # whoever said the one has said the other
+            said = {k: extra[f"emotion_{k}"] for k in _TOLD if f"emotion_{k}" in extra}
+            extra |= {f"sentiment_{key}": value for key, value in said.items()}
     numbers: dict[str, Any] = {c: _number(row, c, say) for c in NUMBERS}
     start = numbers.pop("start")
     return Utterance(
@@ -89,7 +97,7 @@ def from_row(row: Row, folder: Path, corpus: str, say: Say) -> Utterance:
         channel=_channel(row, say),
         votes=_votes(row, say),
         ratings=tuple(_ratings(row, say)),
-        extra=_extra(row, say),
+        extra=extra,
         **numbers,
         **texts,
     )

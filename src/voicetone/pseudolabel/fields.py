@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal, get_args
 
+from voicetone.corpora.provenance import source_of
 from voicetone.types import Utterance
 
 Field = Literal["transcript", "sentiment", "emotion"]
@@ -19,11 +20,6 @@ def value_of(utterance: Utterance, field: Field) -> str | None:
     """What stands there, whoever gave it; blanks are nothing."""
     value: str | None = getattr(utterance, field)
     return value if value is not None and value.strip() else None
-
-
-def source_of(utterance: Utterance, field: Field) -> str | None:
-    """The machine that gave the value; None if a person did or there is none."""
-    return utterance.extra.get(f"{field}_source") or None
 
 
 def human(utterance: Utterance, field: Field) -> str | None:

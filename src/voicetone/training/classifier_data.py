@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from voicetone.corpora.manifest import Manifest
 from voicetone.corpora.prepared import CORPORA as PREPARED
 from voicetone.corpora.prepared import read_prepared
+from voicetone.corpora.provenance import machine_note
 from voicetone.corpora.registry import CORPORA
 from voicetone.corpora.rules import RULES, apply_rule
 from voicetone.corpora.tables import SUFFIXES, read_manifest
@@ -157,6 +158,10 @@ def gather(recipe: Request, *, refit: bool = False) -> Material:
     check_heard(table, heard, places)
     seen = {str(_label(u, target)) for u in utterances}
     order = RULES[recipe.rule].labels if recipe.rule else (*EMOTIONS, *SENTIMENTS)
+    tested = {k for f in table.folds for k in f.test}
+    field = "emotion" if target == "label" else target  # which rules are read from
+    if note := machine_note([u for u in utterances if u.id in tested], field):
+        notes.append(note)
     labels = tuple(dict.fromkeys([*(w for w in order if w in seen), *sorted(seen)]))
     if len(labels) < 2:
         raise DataError(

@@ -14,6 +14,7 @@ import numpy as np
 from voicetone.corpora.manifest import Manifest
 from voicetone.corpora.prepared import CORPORA as PREPARED
 from voicetone.corpora.prepared import rows
+from voicetone.corpora.provenance import machine_note
 from voicetone.errors import DataError
 from voicetone.evaluation.report_files import write_report
 from voicetone.evaluation.table import CAUTIONS, PredictionTable, concatenate
@@ -185,6 +186,11 @@ def facts(recipe: ToneRecipe, material: Material, folder: RunFolder) -> dict[str
         model = f"tone (fine-tuned from {material.parent.spec.id}; steps={recipe.steps})"
         said = finetune_judged.cautions(material.parent, material.manifests, material.labels)
         more[CAUTIONS] = " ".join(said)
+    tested = {key for fold in material.table.folds for key in fold.test}
+    heard = [u for u in material.utterances if u.id in tested]
+    notes = [machine_note(heard, field) for field in ("sentiment", "emotion")]
+    if said_of := [note for note in (more.get(CAUTIONS), *notes) if note]:
+        more[CAUTIONS] = "; ".join(said_of)
     return {
         "name": recipe.name,
         "recipe": folder.recipe_hash,
