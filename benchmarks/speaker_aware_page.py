@@ -92,7 +92,8 @@ def _curve(points: list[Row]) -> list[str]:
     lengths = sorted({p["seconds"] for p in points})
     lines = [
         "Seconds of enrolment, UAR %; the clips are whole, so what was really heard on average "
-        "stands behind. Without any, the network's word for an unknown speaker stands in.",
+        "stands behind. Without any, the network's word for an unknown speaker stands in, and of "
+        "z-norm the statistics of the training set.",
         "",
         f"| system | {' | '.join(f'{s:g} s' for s in lengths)} | heard |",
         "|---" * (len(lengths) + 2) + "|",

@@ -3,7 +3,7 @@
     VOICETONE_DATA=DIR python benchmarks/voice_digits.py
 
 fsdd's own test part, whose speakers are all in training (speaker-dependent), and each of its six
-speakers left out. In `runs/voice-digits/`, which goes on from where it stopped; the error rates go
+speakers left out. The run goes on from where it stopped; the error rates go
 into `docs/results/voice-tone/digits.json`, for the page that `benchmarks/voice_tone.py` makes.
 """
 
@@ -17,10 +17,10 @@ from typing import Any
 
 from systems import RESULTS, ROOT
 
-RUN = ROOT / "runs" / "voice-digits"
 OUT = RESULTS / "voice-tone" / "digits.json"
 SEED = 1
 STEPS = 900
+RUN = ROOT / "runs" / f"voice-digits-{STEPS}-{SEED}"
 
 
 def main() -> None:

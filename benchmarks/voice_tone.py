@@ -15,7 +15,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +156,8 @@ def train(name: str) -> None:
 def _take_stages(name: str) -> None:
     """Copy the stages that are the same in another system, as far as that has trained them."""
     source, files = TAKEN.get(name, ("", ()))
+    if source and not _alike(name, source, files):
+        return
     for folder in sorted((RUNS / source / "stages").glob("*")) if source else ():
         mine = RUNS / name / "stages" / folder.name
         if not all((folder / file).exists() for file in files):
@@ -164,6 +166,19 @@ def _take_stages(name: str) -> None:
         for file in files:
             if not (mine / file).exists():
                 shutil.copy2(folder / file, mine / file)
+
+
+def _alike(name: str, source: str, files: tuple[str, ...]) -> bool:
+    """Whether another system's run has these stages by the settings that they would have here."""
+    path = RUNS / source / "recipe.json"
+    if not path.exists():
+        return False
+    told, mine = json.loads(path.read_text(encoding="utf-8")), asdict(recipe_of(name))
+    parts = ["pretrain", "words", "withheld", *(["asr"] if files != PRETRAINED else [])]
+    pairs = [(told[key], mine[key]) for key in ("seed", "network", "noise_folds")]
+    pairs += [(told["stages"][part], mine["stages"][part]) for part in parts]
+    pairs += [(value, mine["augmentation"][key]) for key, value in told["augmentation"].items()]
+    return all(json.loads(json.dumps(a)) == json.loads(json.dumps(b)) for a, b in pairs)
 
 
 def _folds(space: str) -> Path:
