@@ -19,7 +19,7 @@ from systems import RESULTS, ROOT
 
 OUT = RESULTS / "voice-tone" / "digits.json"
 SEED = 1
-STEPS = 900
+STEPS = 500
 RUN = ROOT / "runs" / f"voice-digits-{STEPS}-{SEED}"
 
 
