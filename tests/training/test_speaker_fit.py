@@ -12,6 +12,7 @@ import torch
 from voicetone.errors import DataError
 from voicetone.training.replica_data import Job
 from voicetone.training.speaker_checkpoint import read_speaker_checkpoint
+from voicetone.training.speaker_curve import Point, normalisation
 from voicetone.training.speaker_fit import Frames, Trial, fit, masked, recall
 from voicetone.training.speaker_recipe import SpeakerChoice, SpeakerRecipe, SpeakerSystem
 from voicetone.training.speaker_run import baseline_of, before
@@ -51,7 +52,10 @@ def trial(system: SpeakerSystem, *, validation: int = 8, size: int = 4) -> Trial
         speakers=np.where(rows < 24, rows % 3, -1),
         before=before(utterances, job, system.context),
         knowledge=known,
-        curve=((0.0, Knowledge.nothing(8, size)), (2.0, known.of(job.test))),
+        curve=(
+            Point(0.0, 0.0, Knowledge.nothing(8, size)),
+            Point(2.0, 1.0, known.of(job.test)),
+        ),
     )
 
 
@@ -81,6 +85,38 @@ def test_the_curve_changes_the_test_only() -> None:
     assert found.scores is not None
     assert not np.allclose(found.further[0], found.scores)
     assert np.array_equal(found.further[1], found.scores)
+
+
+def test_normalisation_from_seconds() -> None:
+    rng = np.random.default_rng(4)
+    values = [(i + rng.standard_normal((20, 2))).astype(np.float32) for i in range(7)]
+    speakers = ["t", "t", "a", "a", "a", "b", None]
+    job = Job(0, 0, 0, np.array([0, 1]), NONE, NONE, np.arange(2, 7))
+    both = np.concatenate(values[:2])
+    mean, scale, heard = normalisation(values, speakers, job, 0.0, 0.1)
+    assert heard == 0
+    assert mean == pytest.approx(np.tile(both.mean(0), (5, 1)), abs=1e-5)
+    assert scale == pytest.approx(np.tile(both.std(0), (5, 1)), abs=1e-5)
+    mean, scale, heard = normalisation(values, speakers, job, 4.0, 0.1)
+    others = np.concatenate([values[3], values[4]])
+    assert mean[0] == pytest.approx(others.mean(0), abs=1e-5)
+    assert scale[0] == pytest.approx(others.std(0), abs=1e-5)
+    assert mean[3:] == pytest.approx(np.tile(both.mean(0), (2, 1)), abs=1e-5)
+    assert heard == pytest.approx(4.0)
+    once = normalisation(values, speakers, job, 0.5, 0.1)
+    assert once[2] == pytest.approx(2.0)  # whole clips, one at least
+    assert np.array_equal(once[0], normalisation(values, speakers, job, 0.5, 0.1)[0])
+
+
+def test_the_curve_of_features_normalised_per_speaker() -> None:
+    one = trial(SMALL)
+    same = Knowledge.nothing(8, 4)
+    flat, wide = (np.full((8, 5), value, dtype=np.float32) for value in (0.0, 1.0))
+    curve = (Point(1.0, 1.0, same, flat, wide), Point(2.0, 2.0, same, flat + 2, 3 * wide))
+    found = fit(frames(), replace(one, curve=curve), lambda: None)
+    assert found.scores is not None
+    assert np.array_equal(found.further[0], found.scores)
+    assert not np.allclose(found.further[1], found.scores)
 
 
 def test_the_best_epoch_on_validation_is_kept_else_the_last() -> None:

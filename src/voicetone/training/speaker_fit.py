@@ -4,7 +4,7 @@ process of its own."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from voicetone.models.losses import LossSettings, Targets, class_loss, class_wei
 from voicetone.models.speaker_aware import Scores, SpeakerAware, SpeakerAwareConfig
 from voicetone.models.speaker_aware_parts import hidden
 from voicetone.training.replica_data import Job, Rows, Stream
+from voicetone.training.speaker_curve import Point, renormalised
 from voicetone.training.speaker_recipe import SpeakerSystem
 from voicetone.training.speaker_voices import Knowledge
 from voicetone.types import Floats
@@ -64,8 +65,8 @@ class Trial:
     none."""
     knowledge: Knowledge
     """Of each utterance's speaker."""
-    curve: tuple[tuple[float, Knowledge], ...]
-    """Other knowledge of the test utterances' speakers, by seconds of enrolment."""
+    curve: tuple[Point, ...]
+    """Other knowledge of the test utterances' speakers."""
 
     @property
     def total(self) -> int:
@@ -107,18 +108,21 @@ def fit(
         if not outcome.diverged:
             test = trial.job.test
             outcome.scores = training.probabilities(test, trial.knowledge)
-            for _, known in trial.curve:
-                outcome.further.append(training.probabilities(test, _told(trial, known)))
+            for point in trial.curve:
+                training.trial = _told(trial, point)
+                known = training.trial.knowledge
+                outcome.further.append(training.probabilities(test, known))
     return outcome
 
 
-def _told(trial: Trial, tested: Knowledge) -> Knowledge:
-    """The knowledge of all utterances, with another of the test's."""
-    whole = trial.knowledge
+def _told(trial: Trial, point: Point) -> Trial:
+    """A trial that knows of its test speakers what a point of the curve says."""
+    whole, tested = trial.knowledge, point.knowledge
     parts = [whole.embedding.copy(), whole.known.copy(), whole.seconds.copy()]
     for part, new in zip(parts, (tested.embedding, tested.known, tested.seconds), strict=True):
         part[trial.job.test] = new
-    return Knowledge(*parts)
+    group, mean, scale = renormalised(trial.group, trial.mean, trial.scale, trial.job.test, point)
+    return replace(trial, knowledge=Knowledge(*parts), group=group, mean=mean, scale=scale)
 
 
 class _Training:

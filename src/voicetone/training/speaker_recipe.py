@@ -113,6 +113,12 @@ class SpeakerSystem:
         """Whether embeddings have to be computed."""
         return self.takes_speaker and self.control != "zero"
 
+    @property
+    def has_curve(self) -> bool:
+        """Whether seconds of enrolment change what it says."""
+        hears = self.needs_encoder or self.features.normalise == "speaker"
+        return hears and self.control == "none"
+
     def config(
         self, inputs: int, space: str, classes: int, embedding: int, speakers: int
     ) -> SpeakerAwareConfig:
@@ -180,7 +186,7 @@ class SpeakerChoice:
         )
 
     def decisive(self) -> dict[str, Any]:
-        """What embeddings depend on.
+        """What embeddings depend on, but for the curve.
 
         Raises:
             DataError: a network that can't be read, or one named where none is taken.
@@ -216,8 +222,6 @@ class SpeakerRecipe(SystemsRecipe):
 
     def decides(self, system: SpeakerSystem) -> dict[str, Any]:
         """Embeddings decide where they are taken, with the lengths that are tested."""
-        if not system.needs_encoder:
-            return {}
-        told = self.speaker.decisive()
-        told["curve"] = list(self.speaker.curve) if system.control == "none" else []
-        return {"speaker": told}
+        told = self.speaker.decisive() if system.needs_encoder else {}
+        told["curve"] = list(self.speaker.curve) if system.has_curve else []
+        return {"speaker": told} if system.needs_encoder or system.has_curve else {}

@@ -23,6 +23,7 @@ from voicetone.training.replica_data import Job, Rows, Scaling
 from voicetone.training.replica_fit import Kept, threads
 from voicetone.training.runs import RunFolder
 from voicetone.training.speaker_checkpoint import write_speaker_checkpoint
+from voicetone.training.speaker_curve import points
 from voicetone.training.speaker_fit import Frames, Outcome, Trial
 from voicetone.training.speaker_fit import fit as fit
 from voicetone.training.speaker_recipe import SpeakerRecipe, SpeakerSystem
@@ -34,6 +35,7 @@ from voicetone.training.written import whole
 from voicetone.types import Utterance
 
 LAST = 0.9  # of the epochs: who is best after that might have gone on
+_FRAME = 0.01  # seconds
 _POLL = 1.0  # seconds
 
 
@@ -120,7 +122,7 @@ class _Method:
         self, recipe: SystemsRecipe, system: SpeakerSystem, folder: RunFolder
     ) -> dict[str, Any]:
         """See `convergence`."""
-        lengths = self.recipe.speaker.curve if system.needs_encoder else ()
+        lengths = self.recipe.speaker.curve if system.has_curve else ()
         return convergence(folder, recipe.seeds, system, lengths)
 
     def baseline(self, recipe: SpeakerRecipe, system: SpeakerSystem) -> SpeakerSystem | None:
@@ -216,6 +218,7 @@ def _trial(work: Work, job: Job, enroller: Enroller) -> Trial:
     material = work.part(job).found.main
     utterances = material.utterances
     scaling = _scaling(work, job)
+    place = scaling.place[0].cpu().numpy()
     names = sorted({utterances[i].speaker or "" for i in job.labelled})
     codes = {name: place for place, name in enumerate(names)}
     training = set(job.labelled.tolist())
@@ -233,7 +236,7 @@ def _trial(work: Work, job: Job, enroller: Enroller) -> Trial:
         config,
         job,
         work.steps,
-        place=scaling.place[0].cpu().numpy(),
+        place=place,
         group=scaling.group[0].cpu().numpy(),
         mean=scaling.mean[0].cpu().numpy(),
         scale=scaling.scale[0].cpu().numpy(),
@@ -242,7 +245,14 @@ def _trial(work: Work, job: Job, enroller: Enroller) -> Trial:
         speakers=np.array(speakers, dtype=np.int64),
         before=before(utterances, job, system.context),
         knowledge=knowledge,
-        curve=enroller.curve(system, utterances, job),
+        curve=points(
+            enroller,
+            system,
+            utterances,
+            [work.loaded.values.raw[i] for i in place[: len(utterances)]],
+            system.features.step * _FRAME,
+            job,
+        ),
     )
 
 
@@ -375,9 +385,8 @@ def _keep(work: Work, trial: Trial, outcome: Outcome, enroller: Enroller) -> Non
         return
     meta = {**part.meta[0], "chosen": json.dumps({"epoch": outcome.epoch})}
     material, folder = part.found.main, part.folders[0]
-    for (seconds, known), scores in zip(trial.curve, outcome.further, strict=True):
-        heard = known.seconds[known.known > 0]
-        told = {"seconds": seconds, "heard": round(float(heard.mean()), 2) if len(heard) else 0.0}
+    for point, scores in zip(trial.curve, outcome.further, strict=True):
+        told = {"seconds": point.seconds, "heard": round(point.heard, 2)}
         table = material.predictions(
             job.test,
             scores,
@@ -386,7 +395,7 @@ def _keep(work: Work, trial: Trial, outcome: Outcome, enroller: Enroller) -> Non
             {**meta, "enrolment": json.dumps(told)},
             probabilities=True,
         )
-        path = folder.part(curve_name(seconds), fold, job.seed, "parquet")
+        path = folder.part(curve_name(point.seconds), fold, job.seed, "parquet")
         path.parent.mkdir(exist_ok=True)
         with whole(path) as unfinished:
             table.write(unfinished)
