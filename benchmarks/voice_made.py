@@ -51,8 +51,9 @@ label is a rule. What is shown is whether a system uses words *and* tone, and no
 
 Test voices and test sentences are in no training; the words are. Who hears words alone, or tone
 alone, reaches a UAR of {CEILING} at most. *Difference*: to `svm`; *p*: two-sided, paired
-bootstrap over voices. One seed. `acoustic` is given no transcripts, but its labels depend on 42 words,
-so it may well learn to hear those; what is acoustic alone is `svm`, whose functionals know no order.
+bootstrap over voices. One seed. `acoustic` is given no transcripts, but its labels depend on 42
+words, so it may well learn to hear those; what is acoustic alone is `svm`, whose functionals know
+no order.
 """
 
 
