@@ -10,6 +10,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Two files of tests at a time; those of one file after another, which share what is costly to make.
+PYTEST ?= -n 2 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 LIGHT := -e . -e ./bundles/tone-small
 DECLARED := pyproject.toml constraints.txt bundles/tone-small/pyproject.toml
