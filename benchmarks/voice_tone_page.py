@@ -94,7 +94,7 @@ def page(rows: list[Row], kept: Path) -> str:
         lines += ["Trained on the other two, tested on all of one. Differences to `acoustic`.", ""]
         for corpus, name in NAMES.items():
             lines += _table([r for r in beyond if _is(r, corpus, "sentiment")], name)
-    lines += _sweeps(kept) + _groups(inside, kept) + _words(kept) + _pretraining(kept)
+    lines += _sweeps(kept) + _groups(inside, kept) + _words(kept) + _cost(kept) + _pretraining(kept)
     lines += ["## Systems", ""]
     for name, about in SYSTEMS.items():
         there = any(fnmatch(row["system"], name) for row in rows)
@@ -167,7 +167,8 @@ def _sweeps(kept: Path) -> list[str]:
         "## Noise and telephones",
         "",
         "Sentiment on RAVDESS' held-out speakers, UAR % (clips), of recordings as they are and",
-        "changed; noises of a fold that nothing heard. Made by `benchmarks/voice_sweep.py`.",
+        "changed; noises of a fold that nothing heard, rooms that training may have drawn. Made by",
+        "`benchmarks/voice_sweep.py`.",
         "",
         f"| condition | {' | '.join(systems)} |",
         "|---" * (len(systems) + 1) + "|",
@@ -249,6 +250,30 @@ def _percent(score: dict[str, Any] | None) -> str:
     if score["low"] is None:
         return text
     return f"{text} ({100 * score['low']:.1f} to {100 * score['high']:.1f})"
+
+
+def _cost(kept: Path) -> list[str]:
+    """What a window costs beside a transcript of it."""
+    path = kept / "cost.json"
+    if not path.exists():
+        return []
+    told = json.loads(path.read_text(encoding="utf-8"))
+    lines = [
+        "## What a window costs",
+        "",
+        f"Median on clips of RAVDESS, PyTorch, one thread; {told['machine']}, {told['date']}; the",
+        f"transcripts have {told['letters']:.0f} characters on average. Made by",
+        "`benchmarks/bench_voice_cost.py`.",
+        "",
+        "| part | ms | times the tone |",
+        "|---|---|---|",
+    ]
+    for name, row in told["rows"].items():
+        lines.append(f"| {name} | {row['ms']:.2f} | {row['of_the_tone']:.1f} |")
+    if "bundle_mb" in told:
+        lines += ["", f"The whole bundle: {told['bundle_mb']} MB, {told['times_real_time']} times"]
+        lines += ["real time on one core."]
+    return [*lines, ""]
 
 
 def _pretraining(kept: Path) -> list[str]:

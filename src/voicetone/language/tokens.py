@@ -196,7 +196,9 @@ def load_tokens(path: Path) -> Tokens:
         facts = json.loads(raw.decode("utf-8"))
         return _checked(facts)
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise DataError(f"{path}: no vocabulary of tokens ({error}); train it again") from error
+        raise DataError(
+            f"{path}: no vocabulary of tokens ({error}); delete it and train again"
+        ) from error
 
 
 def _checked(facts: Any) -> Tokens:

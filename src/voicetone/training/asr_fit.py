@@ -406,7 +406,9 @@ def load_asr(path: Path) -> AsrTone:
         net = AsrTone(Front(front), config)
         net.load_state_dict(state)
     except (*_DAMAGE, SafetensorError) as error:
-        raise DataError(f"{path}: no weights of a recogniser ({error}); train it again") from error
+        raise DataError(
+            f"{path}: no weights of a recogniser ({error}); delete it and train again"
+        ) from error
     return net.eval()
 
 

@@ -217,8 +217,9 @@ def _drawn(
     return [parts[i] for i in sorted(order[:count])]
 
 
-_PIECE = re.compile(r"(#[\d.#-]+)?(@\d+\.\d{3})?$")
-"""What pieces and channels have behind the name of their recording."""
+_PIECE = re.compile(r"(#[\d.#-]+)?(@\d+\.\d{3})?(~\d+)?$")
+"""What pieces and channels have behind the name of their recording; those of two recordings of one
+name stay on one side."""
 
 
 def _recording(u: Utterance) -> str:

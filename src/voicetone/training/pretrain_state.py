@@ -53,7 +53,7 @@ def load_front(path: Path) -> Front:
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(
-            f"{path}: no weights of a front end ({reason}); make them with voicetone pretrain"
+            f"{path}: no weights of a front end ({reason}); delete it and train again"
         ) from error
     return front.eval().requires_grad_(False)
 

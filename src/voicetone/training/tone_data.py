@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import shutil
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -312,10 +314,18 @@ def build(
         jobs = [partial(_variants, utterance, *common) for utterance in utterances]
         jobs += [partial(_noises, index, *common) for index in range(noise_clips)]
         store = pack(_rendered(jobs, workers, config, root, progress))
-        folder.mkdir(parents=True, exist_ok=True)
+        # Beside its place and then moved there: another run may be making the same.
+        unfinished = cache / f".{folder.name}-{uuid.uuid4().hex}"
+        unfinished.mkdir(parents=True)
         for part in parts:
-            np.save(folder / f"{part}.npy", getattr(store, part))
-        (folder / "done").touch()
+            np.save(unfinished / f"{part}.npy", getattr(store, part))
+        (unfinished / "done").touch()
+        if not (folder / "done").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        try:
+            unfinished.rename(folder)
+        except OSError:  # the other run was quicker
+            shutil.rmtree(unfinished)
     # Mapped, so that processes side by side share one copy.
     return ClipStore(*(np.load(folder / f"{part}.npy", mmap_mode="r") for part in parts))
 
