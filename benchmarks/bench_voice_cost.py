@@ -102,7 +102,7 @@ def bundle_of(run: Path) -> dict[str, Any]:
     spec = verify(bundle)
     with tempfile.TemporaryDirectory() as name:
         path = make_audio(Path(name) / "call.wav", SECONDS, 16000, 1)
-        took = in_child("time_file", str(bundle), str(path), 3)
+        took = in_child("file", str(bundle), str(path), 3)
     size = sum(file.bytes for file in spec.files.values()) / 1e6
     return {"bundle_mb": round(size, 1), "times_real_time": round(SECONDS / median(took))}
 
