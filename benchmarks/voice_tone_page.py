@@ -21,8 +21,8 @@ again from the predictions beside this page:
   pretraining included, hears only the others. One seed.
 - *Difference*: in UAR to `acoustic`, which has no stage before the tone, on the same folds; what
   each part is worth, on the same two folds, as said there; *p*: two-sided, paired bootstrap over
-  speakers. The interval of a score is a 95 % bootstrap over speakers; with fewer than five there
-  is none.
+  speakers, not corrected for how many comparisons there are. The interval of a score is a 95 %
+  bootstrap over speakers; with fewer than five there is none.
 - `hybrid` has the stages of the published system: a front end pretrained by BEST-RQ, a recogniser
   trained on `<sentiment> transcript` on it, a light classifier on the frozen encoder. Other than
   published, the front end goes on learning with the recogniser: it has heard hours, not tens of
@@ -76,6 +76,7 @@ def page(rows: list[Row], kept: Path) -> str:
     lines = [HEAD]
     inside = [r for r in rows if r["system"] in MAIN]
     parts = [r for r in rows if r["system"] in PARTS]
+    parts.sort(key=lambda r: PARTS.index(r["system"]))
     if reading := _reading(rows):
         lines += ["## Reading", "", *reading, ""]
     for space in ("sentiment", "emotion"):
@@ -145,10 +146,16 @@ def _reading(rows: list[Row]) -> list[str]:
             for r in sure
         )
         lines.append(
-            f"- `{system}`: {average:+.1f} points of UAR on average over {len(apart)} comparisons; "
-            f"beyond chance over speakers: {told or 'none'}."
+            f"- `{system}` against `{_base(apart[0])}`: {average:+.1f} points of UAR on average over "
+            f"{len(apart)} comparisons; beyond chance over speakers: {told or 'none'}."
         )
     return lines
+
+
+def _base(row: Row) -> str:
+    """What a row is compared with."""
+    end = f"-{row['corpus']}-{row['space']}.parquet"
+    return Path(row["baseline"]).name.removesuffix(end)
 
 
 def _sweeps(kept: Path) -> list[str]:
