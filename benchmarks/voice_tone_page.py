@@ -146,8 +146,8 @@ def _reading(rows: list[Row]) -> list[str]:
             for r in sure
         )
         lines.append(
-            f"- `{system}` against `{_base(apart[0])}`: {average:+.1f} points of UAR on average over "
-            f"{len(apart)} comparisons; beyond chance over speakers: {told or 'none'}."
+            f"- `{system}` against `{_base(apart[0])}`: {average:+.1f} points of UAR on average "
+            f"over {len(apart)} comparisons; beyond chance over speakers: {told or 'none'}."
         )
     return lines
 
