@@ -313,6 +313,13 @@ def test_an_idle_server_that_goes_down_refuses_at_once(toy: Path) -> None:
     command = Command(toy, "--port", "0", "store.url=''", "drain_seconds=60")
     command.process.send_signal(signal.SIGTERM)
     command.wait_for("worker.draining")
+    until = time.monotonic() + 5.0  # the supervisor closes its own socket, too
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", command.port), timeout=10).close()
+        except (ConnectionError, FileNotFoundError):
+            break
+        assert time.monotonic() < until
     for _ in range(3):
         began = time.monotonic()
         with pytest.raises((ConnectionError, FileNotFoundError)):

@@ -448,7 +448,7 @@ def test_unknown_kind(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(
         DataError,
         match="kind = 'vae' is unknown; known are: aae, classifier, gmm-aae, pretrain, "
-        "tone, voice-tone",
+        "speaker-aware, tone, voice-tone",
     ):
         train(recipe(corpus, tmp_path), ["kind=vae"])
     with pytest.raises(UsageError, match="epochs=3"):

@@ -217,7 +217,7 @@ def _drawn(
     return [parts[i] for i in sorted(order[:count])]
 
 
-_PIECE = re.compile(r"(#[\d.#-]+)?(@\d+\.\d{3})?(~\d+)?$")
+_PIECE = re.compile(r"(#[\d.#-]+)?(@\d+(\.\d+)?)?(~\d+)?$")
 """What pieces and channels have behind the name of their recording; those of two recordings of one
 name stay on one side."""
 
