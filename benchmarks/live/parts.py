@@ -32,7 +32,8 @@ class Sizes:
         accepted: calls that the server takes in the overload.
         idle: streams that wait.
         cycles: connections that are made and dropped.
-        warm: of these before memory is first looked at.
+        warm: of these before memory is first looked at: more than come within a minute, for which
+            what was cut or ended is kept for those who come back.
     """
 
     model: str = "tone-small"
@@ -42,7 +43,7 @@ class Sizes:
     accepted: int = 100
     idle: int = 500
     cycles: int = 10_000
-    warm: int = 2_000
+    warm: int = 8_000
 
 
 TINY = Sizes(calls=(2, 3), seconds=7.5, ramp=0.5, accepted=2, idle=4, cycles=40, warm=20)
