@@ -23,6 +23,7 @@ import numpy as np
 
 from systems import DIGITS, METRICS, RESULTS, ROOT, Row
 from voice_text import text_only
+from voice_tone_page import PARTS as SHOWN
 from voice_tone_page import page
 
 RUNS = ROOT / "runs" / "voice-tone"
@@ -103,14 +104,7 @@ SYSTEMS: dict[str, Edit] = {
     **{f"across-{c}-acoustic": _across(c, _acoustic) for c in CORPORA},
 }
 BASELINE = "acoustic"
-PARTS = (
-    "not-frozen",
-    "fixed-front",
-    "without-ssl",
-    "without-asr",
-    "without-augmentation",
-    "without-balance",
-)
+PARTS = tuple(name for name in SHOWN if not name.endswith("-first"))
 """What each part is worth: against all of them, on the first folds."""
 FIRST = 2
 WHOLE = ("hybrid", "acoustic")
