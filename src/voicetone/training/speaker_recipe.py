@@ -24,7 +24,7 @@ _MOST_FRAMES = 6000  # that a network takes, if it was not trained on more
 
 
 def _heard() -> SystemFeatures:
-    return SystemFeatures(name="logmel", frames=192, step=2)
+    return SystemFeatures(name="logmel", frames=96, step=4)
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -67,15 +67,15 @@ class SpeakerSystem:
     """Expansion of the feed-forward steps."""
     subsample: int = Field(default=4, ge=1, le=64)
     """Frames per step of the transformer."""
-    dropout: float = Field(default=0.2, ge=0, lt=1)
-    masks: int = Field(default=1, ge=0, le=8)
+    dropout: float = Field(default=0.3, ge=0, lt=1)
+    masks: int = Field(default=4, ge=0, le=8)
     """Stretches of an eighth of the bands and of the frames at most that are hidden in each
     training utterance (SpecAugment, Park et al., Interspeech 2019)."""
     loss: Literal["weighted", "focal"] = "weighted"
     """Cross-entropy weighed inverse to the classes' frequencies; `focal` also by (1 - p)^gamma."""
     gamma: float = Field(default=2.0, gt=0)
     """Of the focal loss."""
-    smoothing: float = Field(default=0.0, ge=0, lt=1)
+    smoothing: float = Field(default=0.1, ge=0, lt=1)
     """Share of a label that is spread over all classes."""
     rate: float = Field(default=1e-3, gt=0)
     """Peak of the learning rate (AdamW), which rises over a tenth of the steps and falls to 0."""
