@@ -247,10 +247,39 @@ class Overall:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeakerUse:
+    """What a model that takes a speaker was told of a channel's.
+
+    `enrolled` beforehand, `auto` from the channel's own first `seconds` of speech, or `unknown`.
+    Windows that end after `since` are scored with it; None where none is.
+    """
+
+    source: Literal["enrolled", "auto", "unknown"]
+    seconds: float
+    since: float | None
+    warnings: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its JSON object; times in seconds."""
+        return {
+            "source": self.source,
+            "seconds": round(self.seconds, 3),
+            "from": None if self.since is None else round(self.since, 3),
+            "warnings": list(self.warnings),
+        }
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> SpeakerUse:
+        """The record again from its JSON object."""
+        return SpeakerUse(data["source"], data["seconds"], data["from"], tuple(data["warnings"]))
+
+
+@dataclass(frozen=True, slots=True)
 class ChannelResult:
     """All that one channel gave.
 
-    `channel` is its number in the recording, from 1; `speech` are its turns of active speech.
+    `channel` is its number in the recording, from 1; `speech` are its turns of active speech;
+    `speaker` is None where the model takes none.
     """
 
     channel: int
@@ -260,6 +289,7 @@ class ChannelResult:
     current: tuple[Current, ...]
     overall: Overall
     speech: tuple[Segment, ...]
+    speaker: SpeakerUse | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +298,8 @@ class FileResult:
 
     `flags`: `short` (under 1 s), `silent` (nothing but zeros), `clipped`, each said of the
     file when it holds for any analysed channel. `speech_from` says whether the model heard where
-    speech is, or it was estimated from the energy.
+    speech is, or it was estimated from the energy. With `split` the channels are the parties of one
+    channel of the recording, in order of first speech.
     """
 
     file: str
@@ -277,6 +308,7 @@ class FileResult:
     flags: tuple[str, ...]
     channels: tuple[ChannelResult, ...]
     speech_from: Literal["model", "energy"] = "model"
+    split: Split | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of `voicetone analyze --json`."""
@@ -287,6 +319,7 @@ class FileResult:
             "flags": list(self.flags),
             "channels": [_channel_dict(c) for c in self.channels],
             "speech_from": self.speech_from,
+            **({} if self.split is None else {"split": self.split.to_dict()}),
         }
 
     @staticmethod
@@ -299,6 +332,7 @@ class FileResult:
             flags=tuple(data["flags"]),
             channels=tuple(_channel_from(c) for c in data["channels"]),
             speech_from=data.get("speech_from", "model"),
+            split=Split.from_dict(data["split"]) if data.get("split") else None,
         )
 
 
@@ -315,6 +349,7 @@ def _channel_dict(c: ChannelResult) -> dict[str, Any]:
         "current": [x.to_dict() for x in c.current],
         "overall": c.overall.to_dict(),
         "speech": [[round(s.start, 3), round(s.end, 3)] for s in c.speech],
+        **({} if c.speaker is None else {"speaker": c.speaker.to_dict()}),
     }
 
 
@@ -327,4 +362,6 @@ def _channel_from(c: Mapping[str, Any]) -> ChannelResult:
         current=tuple(Current(**x) for x in c["current"]),
         overall=Overall(**c["overall"]),
         speech=tuple(Segment(start, end) for start, end in c["speech"]),
+        estimated=c.get("estimated", False),
+        speaker=SpeakerUse.from_dict(c["speaker"]) if c.get("speaker") else None,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +35,8 @@ class Enrolment:
     """A voice that a model can be told of.
 
     Attributes:
-        embedding: `[size]` of unit length.
+        embedding: `[size]` of unit length; of `FrameStatistics` means and deviations. It is
+            never printed.
         encoder: the id of what computed it.
         seconds: of speech that it was computed from.
         agreement: mean cosine between the two most different groups of its pieces; None where it
@@ -43,7 +44,7 @@ class Enrolment:
         warnings: a line each, such as that two voices may be in it; for whoever asked to show.
     """
 
-    embedding: Floats
+    embedding: Floats = field(repr=False)
     encoder: str
     seconds: float
     agreement: float | None = None
@@ -143,6 +144,51 @@ def _enrolled(
     seconds: float | None,
     active: Active,
 ) -> Enrolment:
+    first, waves = enrolment_speech(named, seconds, active)
+    lengths = np.array([len(wave) for wave in waves], dtype=np.float64)
+    embedding = unit(lengths @ encoder.embed(waves).astype(np.float64))
+    return enrolled(encoder, first, waves, embedding)
+
+
+def enrolled(
+    encoder: SpeakerEncoder, first: str, waves: Sequence[Floats], embedding: Floats, id: str = ""
+) -> Enrolment:
+    """An enrolment, with a warning where there may be two voices in it.
+
+    Args:
+        encoder: compares the voices.
+        first: name of the first wave.
+        waves: the speech.
+        embedding: of it.
+        id: of what computed the embedding, if not of the encoder.
+    """
+    alike = agreement(encoder, waves)
+    warnings: tuple[str, ...] = ()
+    if alike is not None and alike < encoder.same_voice:
+        warnings = (
+            f"{first}: perhaps two voices in the enrolment (cosine {alike:.2f}, under "
+            f"{encoder.same_voice:.2f}): give speech of one person only",
+        )
+    return Enrolment(embedding, id or encoder.id, to_seconds(sum(map(len, waves))), alike, warnings)
+
+
+def enrolment_speech(
+    named: Iterable[tuple[str, Floats]], seconds: float | None, active: Active = by_energy
+) -> tuple[str, list[Floats]]:
+    """The speech of waves, from the first on, until there are so many seconds of it.
+
+    Args:
+        named: name and samples `[n]` at 16 kHz of each.
+        seconds: of speech at most; all if not given.
+        active: says where speech is.
+
+    Returns:
+        The name of the first, and the speech in each without its pauses.
+
+    Raises:
+        AudioError: a wave without speech, or too little of it in all.
+        DataError: nothing to hear, or seconds that leave nothing.
+    """
     if seconds is not None and not LEAST_SPEECH <= seconds < float("inf"):
         raise DataError(
             f"enrolment from {seconds:g} s of speech: give {LEAST_SPEECH:g} s or more, or all of it"
@@ -169,16 +215,7 @@ def _enrolled(
             f"{first}: {total:.2f} s of speech, too little to enrol a speaker: give "
             f"{LEAST_SPEECH:g} s at least"
         )
-    lengths = np.array([len(wave) for wave in waves], dtype=np.float64)
-    embedding = unit(lengths @ encoder.embed(waves).astype(np.float64))
-    alike = agreement(encoder, waves)
-    warnings: tuple[str, ...] = ()
-    if alike is not None and alike < encoder.same_voice:
-        warnings = (
-            f"{first}: perhaps two voices in the enrolment (cosine {alike:.2f}, under "
-            f"{encoder.same_voice:.2f}): give speech of one person only",
-        )
-    return Enrolment(embedding, encoder.id, total, alike, warnings)
+    return first, waves
 
 
 def agreement(encoder: SpeakerEncoder, waves: Sequence[Floats]) -> float | None:

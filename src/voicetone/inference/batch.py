@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from voicetone.audio.units import WINDOW_FRAMES
+from voicetone.inference.enrolment import Enrolment, own_voice
 from voicetone.inference.layout import CHUNK, Placement
 from voicetone.pretrained.predictor import Predictor
 from voicetone.types import Floats
@@ -31,6 +32,8 @@ class Job:
         windows: those that it completes.
         chunk: number of its first chunk in the stream.
         last: whether the stream ends with it.
+        voice: of its speaker, `[size]`; None where unknown.
+        enrolling: speech `[n]` that is to be made the voice, before its windows are scored.
     """
 
     position: int
@@ -41,6 +44,8 @@ class Job:
     windows: tuple[Placement, ...]
     chunk: int
     last: bool
+    voice: Floats | None = None
+    enrolling: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,12 +57,14 @@ class Output:
         speech: probability `[n]`.
         state: after it, `[S]`.
         scores: probabilities `[windows, labels]` per label space; NaN where there is no answer.
+        enrolled: the voice, if the job was to make one and there was one.
     """
 
     frames: Floats
     speech: Floats
     state: Floats
     scores: Mapping[str, Floats]
+    enrolled: Enrolment | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,10 +84,16 @@ def run_jobs(predictor: Predictor, jobs: Sequence[Job]) -> list[Output]:
         BundleError: the model fails.
     """
     encoded = _encode(predictor, jobs)
-    scores = _classify(predictor, jobs, encoded)
+    learnt = [
+        None if job.enrolling is None else own_voice(predictor, job.enrolling) for job in jobs
+    ]
+    voices = [
+        job.voice if own is None else own.embedding for job, own in zip(jobs, learnt, strict=True)
+    ]
+    scores = _classify(predictor, jobs, encoded, voices)
     return [
-        Output(part.frames, part.speech, part.state, its)
-        for part, its in zip(encoded, scores, strict=True)
+        Output(part.frames, part.speech, part.state, its, own)
+        for part, its, own in zip(encoded, scores, learnt, strict=True)
     ]
 
 
@@ -107,7 +120,10 @@ def _encode(predictor: Predictor, jobs: Sequence[Job]) -> list[_Encoded]:
 
 
 def _classify(
-    predictor: Predictor, jobs: Sequence[Job], encoded: Sequence[_Encoded]
+    predictor: Predictor,
+    jobs: Sequence[Job],
+    encoded: Sequence[_Encoded],
+    voices: Sequence[Floats | None],
 ) -> list[dict[str, Floats]]:
     """Scores of each job's windows, `[windows, labels]` per label space."""
     width = predictor.spec.shapes.frame
@@ -121,7 +137,8 @@ def _classify(
             count = place.last - place.first
             frames[row, :count] = _frames_of(jobs[index], encoded[index].frames, place)
             weight[row, :count] = 1.0
-        for name, values in predictor.classify(frames, weight).items():
+        told = () if predictor.spec.speaker is None else [voices[index] for index, _ in group]
+        for name, values in predictor.classify(frames, weight, told).items():
             found[name].append(values)
     rows = {name: np.concatenate(values) for name, values in found.items()}
     out: list[dict[str, Floats]] = []

@@ -24,13 +24,14 @@ from voicetone.audio.units import (
 from voicetone.errors import AudioError, UsageError
 from voicetone.inference.batch import Job, Output, run_jobs
 from voicetone.inference.channels import choose_channels, rows_of
+from voicetone.inference.enrolment import Listening, Speakers, voices_of
 from voicetone.inference.layout import CHUNK, Placement, window_at_end, window_of_chunk
 from voicetone.inference.levels import Levels
 from voicetone.inference.speech import Activity, Turns, TurnStart
 from voicetone.inference.tone import Tone
 from voicetone.pretrained.predictor import Predictor
 from voicetone.pretrained.spec import BundleSpec
-from voicetone.types import Current, Floats, Overall, Scores, Segment, Window
+from voicetone.types import Current, Floats, Overall, Scores, Segment, SpeakerUse, Window
 
 MAX_CHUNKS = 4  # in one job: 10 s; more gains no speed, and takes memory
 PUSH_SECONDS = 10.0  # longer pushes are taken in pieces of this, so that memory stays flat
@@ -77,7 +78,18 @@ class SpeechEvent:
     segment: Segment
 
 
-Event = WindowEvent | CurrentEvent | OverallEvent | SpeechStartEvent | SpeechEvent
+@dataclass(frozen=True, slots=True)
+class SpeakerEvent:
+    """The channel's speaker is known now, from its own first seconds of speech.
+
+    Windows that end after `speaker.since` are scored with it.
+    """
+
+    channel: int
+    speaker: SpeakerUse
+
+
+Event = WindowEvent | CurrentEvent | OverallEvent | SpeechStartEvent | SpeechEvent | SpeakerEvent
 
 
 class LiveSession:
@@ -96,10 +108,12 @@ class LiveSession:
         channels: of the samples to come.
         names: of the channels.
         analysed: channels to analyse, counted from 1; by default `choose_channels` decides.
+        speakers: whose voices are known; see `voicetone.inference.enrolment.Speakers`.
 
     Raises:
         AudioError: a rate or a number of channels outside the limits.
-        UsageError: names or analysed channels that don't fit.
+        UsageError: names, analysed channels or voices that don't fit.
+        DataError: a voice that was enrolled for another model.
     """
 
     def __init__(
@@ -110,6 +124,7 @@ class LiveSession:
         *,
         names: Sequence[str] | None = None,
         analysed: Sequence[int] | None = None,
+        speakers: Speakers = "auto",
     ) -> None:
         check_limits(sample_rate, channels)
         spec = predictor.spec
@@ -121,7 +136,11 @@ class LiveSession:
         self._width = channels
         self._rows = None if len(choice.channels) == channels else rows_of(choice.channels)
         self._resampler = StreamResampler(sample_rate, len(choice.channels))
-        self._streams = [_Stream(channel, spec) for channel in choice.channels]
+        voices, auto = voices_of(predictor, choice.channels, speakers), speakers is not None
+        self._streams = [
+            _Stream(channel, spec, Listening(predictor, voices.get(channel), auto))
+            for channel in choice.channels
+        ]
         self._context = spec.shapes.context
         self._waiting = [np.zeros((len(self.channels), self._context), dtype=np.float32)]
         self._available = 0  # samples that wait, without the context
@@ -190,9 +209,11 @@ class LiveSession:
         """One job per analysed channel if a chunk or the end is there and no job is under way."""
         if self._under_way or self._all_given:
             return []
-        chunks = min(self._available // CHUNK, MAX_CHUNKS)
+        # From which window on a voice is known must not depend on what comes in one job.
+        alone = any(stream.listening.open for stream in self._streams)
+        chunks = min(self._available // CHUNK, 1 if alone else MAX_CHUNKS)
         left = self._available - chunks * CHUNK
-        last = self._ended and left < CHUNK
+        last = self._ended and left < CHUNK and not (alone and chunks)
         if not chunks and not last:
             return []
         rest = left if last else 0
@@ -253,6 +274,14 @@ class LiveSession:
             UsageError: the channel is not analysed.
         """
         return self._stream(channel).tone.overall()
+
+    def speaker(self, channel: int) -> SpeakerUse | None:
+        """What the model knows of a channel's speaker so far; None where it takes none.
+
+        Raises:
+            UsageError: the channel is not analysed.
+        """
+        return self._stream(channel).listening.use
 
     def flags(self, channel: int) -> tuple[str, ...]:
         """`short` (under 1 s), `silent` (nothing but zeros), `clipped`, of the audio so far.
@@ -351,8 +380,9 @@ class LiveSession:
 class _Stream:
     """The state of one analysed channel."""
 
-    def __init__(self, channel: int, spec: BundleSpec) -> None:
+    def __init__(self, channel: int, spec: BundleSpec, listening: Listening) -> None:
         self.channel = channel
+        self.listening = listening
         self.levels = Levels()
         self._sentiment = spec.space("sentiment")
         self._emotion = spec.space("emotion")
@@ -381,6 +411,8 @@ class _Stream:
             windows=windows,
             chunk=chunk,
             last=last,
+            voice=self.listening.voice,
+            enrolling=self.listening.speech if windows else None,
         )
 
     def take(self, job: Job, output: Output, total: int | None) -> list[tuple[int, Event]]:
@@ -398,12 +430,17 @@ class _Stream:
         events: list[tuple[int, Event]] = []
         rows = list(enumerate(job.windows))
         chunk = job.chunk
+        if job.enrolling is not None:
+            known = self.listening.learn(output.enrolled, chunk * CHUNK / SAMPLE_RATE)
+            events += [] if known is None else [(chunk, SpeakerEvent(self.channel, known))]
         for at in range(0, len(output.speech), HOP_FRAMES):
             edges = self._listen(output.speech[at : at + HOP_FRAMES], total)
             events += [(chunk, self._edge(edge)) for edge in edges]
             while rows and rows[0][1].last <= self._frames:
                 events += [(chunk, event) for event in self._window(*rows.pop(0), output)]
             chunk += 1
+        if len(output.speech):
+            self.listening.hear(job.samples, self._active[-len(output.speech) :])
         for row, place in rows:  # the end came with no frame of its own
             events += [(chunk, event) for event in self._window(row, place, output)]
         if total is not None:

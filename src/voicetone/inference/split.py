@@ -27,6 +27,7 @@ LONGEST_PIECE = 3.0
 ANCHOR = 1.0  # seconds; shorter pieces found no voice, but go to the nearest one
 LEAST_PIECE = 0.4  # seconds; too short to tell a voice: it goes with its neighbour in time
 PAUSE = 0.3  # seconds that part pieces within a turn
+_BLOCK = 4096 * FRAME  # samples whose levels are taken at once, so that long turns need no memory
 _QUIET = 25.0  # dB under the turn's loud frames (95th percentile): a pause
 _FEW = 3.0  # seconds of speech, or a tenth of it all if that is less: no voice of its own
 
@@ -127,7 +128,8 @@ def split_speakers(
     pieces = [piece for turn in speech for piece in cut(samples, turn)]
     seconds = np.array([piece.end - piece.start for piece in pieces])
     least = LEAST_PIECE if (seconds >= LEAST_PIECE).any() else FRAME_SECONDS / 2
-    heard = np.flatnonzero(seconds >= least)
+    sounding = [bool(_wave(samples, piece).any()) for piece in pieces]
+    heard = np.flatnonzero((seconds >= least) & sounding)  # digital silence is nobody's voice
     if not heard.size:
         return []
     waves = [_wave(samples, pieces[i]) for i in heard]
@@ -167,10 +169,20 @@ def cut(samples: Floats, turn: Segment) -> list[Segment]:
 def _levels(samples: Floats) -> NDArray[np.float64]:
     """Level of each frame in dB, smoothed over three; the last may be a part of one."""
     count = -(-len(samples) // FRAME)
-    padded = np.pad(samples, (0, count * FRAME - len(samples))).reshape(count, FRAME)
-    power = np.square(padded, dtype=np.float64).mean(axis=1)
+    if not count:
+        return np.zeros(0)
+    power = np.concatenate(
+        [_powers(samples[at : at + _BLOCK]) for at in range(0, len(samples), _BLOCK)]
+    )
     smooth = np.convolve(np.pad(power, 1, mode="edge"), np.ones(3) / 3, "valid")
-    return np.asarray(10 * np.log10(smooth + 1e-12)) if count else np.zeros(0)
+    return np.asarray(10 * np.log10(smooth + 1e-12))
+
+
+def _powers(samples: Floats) -> NDArray[np.float64]:
+    """Mean power of each frame."""
+    count = -(-len(samples) // FRAME)
+    padded = np.pad(samples, (0, count * FRAME - len(samples))).reshape(count, FRAME)
+    return np.asarray(np.square(padded, dtype=np.float64).mean(axis=1))
 
 
 def _pauses(levels: NDArray[np.float64]) -> list[int]:

@@ -67,7 +67,7 @@ def assemble(spec: BundleSpec, files: Mapping[str, bytes], threads: int = 1) -> 
     """
     graphs = [files[name] for name in spec.graph_names]
     if isinstance(spec, WindowSpec):
-        return WindowPredictor(spec, graphs[0], threads)
+        return WindowPredictor(spec, graphs[0], threads, *graphs[1:])
     assert isinstance(spec, StreamSpec)
     return OnnxPredictor(spec, graphs[0], graphs[1], threads)
 

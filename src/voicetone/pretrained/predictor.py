@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -34,10 +34,14 @@ class Predictor(Protocol):
     def encode(self, features: Floats, state: Floats) -> tuple[Floats, Floats, Floats]:
         """Features `[B, 2 n, F]`, state `[B, S]` → frames `[B, n, E]`, speech `[B, n]`, state."""
 
-    def classify(self, frames: Floats, weight: Floats) -> Mapping[str, Floats]:
+    def classify(
+        self, frames: Floats, weight: Floats, voices: Sequence[Floats | None] = ()
+    ) -> Mapping[str, Floats]:
         """Frames `[B, n, E]`, weight `[B, n]` → probabilities `[B, labels]` per label space.
 
-        A row of NaN says that the model has no answer for that window.
+        `voices` are those of the rows' speakers, None where unknown; a model whose `spec.speaker`
+        is None does not look at them. A row of NaN says that the model has no answer for that
+        window.
         """
 
 
@@ -103,7 +107,9 @@ class OnnxPredictor:
         check_finite(speech, self._spec.graphs.encoder)
         return frames, speech, state_out
 
-    def classify(self, frames: Floats, weight: Floats) -> Mapping[str, Floats]:
+    def classify(
+        self, frames: Floats, weight: Floats, voices: Sequence[Floats | None] = ()
+    ) -> Mapping[str, Floats]:
         """Frames `[B, n, E]`, weight `[B, n]` → probabilities `[B, labels]` per label space.
 
         Raises:

@@ -22,6 +22,7 @@ from voicetone.features.speaker_graph import (
 from voicetone.pretrained.graph import has_external_data
 from voicetone.pretrained.predictor import check_ports
 from voicetone.pretrained.runtime import open_graph, run_graph
+from voicetone.pretrained.speaker_part import SpeakerPart
 from voicetone.types import Floats
 
 ENCODERS = ("statistics", "dvector")
@@ -91,6 +92,32 @@ def dvector_from(graph: bytes, name: str = "d-vector", threads: int = 1) -> DVec
     return DVector(_runner(session, "mel", "embedding", SIZE, name))
 
 
+def bundled_encoder(
+    part: SpeakerPart, name: str, graph: bytes | None, threads: int = 1
+) -> SpeakerEncoder:
+    """The encoder of embeddings that a bundle names.
+
+    Args:
+        part: what the bundle says of it; not of the kind `frames`.
+        name: of the graph's file.
+        graph: its bytes, where it has one.
+        threads: of the graph.
+
+    Raises:
+        BundleError: not such a graph.
+    """
+    if part.kind == "statistics":
+        return StatisticsEncoder()
+    if graph is None:
+        raise BundleError("the network of voices is missing: get the bundle again")
+    try:
+        if part.network is None:
+            return dvector_from(graph, name, threads)
+        return network_from(graph, part.network.settings(name, part.same_voice), threads)
+    except DataError as error:
+        raise BundleError(str(error)) from None
+
+
 def open_network(settings: GraphSettings, threads: int = 1) -> GraphEncoder:
     """A network by its settings, tried out on noise.
 
@@ -98,7 +125,21 @@ def open_network(settings: GraphSettings, threads: int = 1) -> GraphEncoder:
         DataError: no file, no graph, or inputs and outputs other than the settings say.
     """
     path = Path(settings.path)
-    content = _read(path)
+    return network_from(_read(path), settings, threads)
+
+
+def network_from(content: bytes, settings: GraphSettings, threads: int = 1) -> GraphEncoder:
+    """The same from the bytes of its graph, as a bundle holds them.
+
+    Args:
+        content: ONNX.
+        settings: their path is a name for messages.
+        threads: of the graph.
+
+    Raises:
+        DataError: no graph, or inputs and outputs other than the settings say.
+    """
+    path = Path(settings.path)
     try:
         session = open_graph(content, threads)
     except BundleError as error:

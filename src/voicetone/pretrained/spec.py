@@ -26,6 +26,7 @@ from voicetone.audio.units import FRAME, HOP_SECONDS, SAMPLE_RATE, WINDOW_SECOND
 from voicetone.errors import BundleError
 from voicetone.features.sets import OPENSMILE, SETS, FeatureConfig, extractor
 from voicetone.features.spectral import SpectralConfig
+from voicetone.pretrained.speaker_part import GRAPHS, SpeakerPart
 from voicetone.types import EMOTION_TO_SENTIMENT, SENTIMENTS, LabelSpace
 
 STREAM, WINDOW = 1, 2
@@ -73,9 +74,10 @@ class Graphs(_Part):
 
 
 class WindowGraph(_Part):
-    """File name of the one network."""
+    """File names of the network, and of the one that makes a voice of speech."""
 
     classifier: PlainName
+    speaker: PlainName | None = None
 
 
 class WindowFeatures(_Part):
@@ -99,6 +101,12 @@ class WindowFeatures(_Part):
         return FeatureConfig(
             self.name, "frames" if self.frames else "functionals", self.cut_seconds
         )
+
+    @property
+    def decisive(self) -> dict[str, object]:
+        """All that decides the frames, `step` apart."""
+        told = ("name", "cut_seconds", "size", "opensmile")
+        return {key: getattr(self, key) for key in told}
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -183,6 +191,8 @@ class BundleSpec(_Part):
     card: str
     metrics: dict[str, JsonValue]
     files: Annotated[dict[PlainName, FileDigest], Field(max_length=MAX_FILES)]
+    speaker: SpeakerPart | None = None
+    """For a network that can be told whose voice it hears, which only format 2 may."""
 
     @model_validator(mode="after")
     def _as_this_version_works(self) -> Self:
@@ -259,6 +269,12 @@ class StreamSpec(BundleSpec):
             raise ValueError(str(error)) from error
         return value
 
+    @field_validator("speaker")
+    @classmethod
+    def _nobody(cls, value: SpeakerPart | None) -> None:
+        if value is not None:
+            raise ValueError("a bundle of format 1 is told of no speaker")
+
     @field_validator("label_spaces")
     @classmethod
     def _both_spaces(cls, value: LabelSpaces) -> LabelSpaces:
@@ -293,10 +309,7 @@ class StreamSpec(BundleSpec):
 
 
 class WindowSpec(BundleSpec):
-    """Format 2: one network over the features of a whole window. Speech presence is energy's.
-
-    It has no place for anything about a speaker: what is not listed here is refused.
-    """
+    """Format 2: one network over the features of a whole window. Speech presence is energy's."""
 
     format: Literal[2]
     features: WindowFeatures
@@ -313,10 +326,24 @@ class WindowSpec(BundleSpec):
             raise ValueError("none of the emotions has a sentiment")
         return self
 
+    @model_validator(mode="after")
+    def _speaker_fits(self) -> Self:
+        part, features = self.speaker, self.features
+        named = self.graphs.speaker is not None
+        if named != (part is not None and part.kind in GRAPHS):
+            raise ValueError(f"graphs.speaker goes with a speaker of the kinds {', '.join(GRAPHS)}")
+        if part is not None and part.kind == "frames":
+            if not features.frames:
+                raise ValueError("a speaker of the kind frames needs features with frames")
+            if part.size != 2 * features.size:
+                raise ValueError(f"speaker.size must be {2 * features.size}, twice the features'")
+        return self
+
     @property
     def graph_names(self) -> tuple[str, ...]:
-        """The classifier."""
-        return (self.graphs.classifier,)
+        """The classifier, then the speaker's if there is one."""
+        speaker = self.graphs.speaker
+        return (self.graphs.classifier, *([] if speaker is None else [speaker]))
 
     @property
     def shapes(self) -> Shapes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from threading import Lock
+from typing import Any
 
 import numpy as np
 
@@ -12,8 +13,11 @@ from voicetone.audio.units import FEATURE_HOP, FRAME, SHORT_SECONDS, to_samples
 from voicetone.errors import AudioError, BundleError
 from voicetone.features.lengths import fitted, stepped
 from voicetone.features.sets import extractor
+from voicetone.features.speaker import SpeakerEncoder
+from voicetone.features.speaker_frames import FrameStatistics
 from voicetone.pretrained.predictor import SPACES, check_finite, check_ports, opened, softmax
 from voicetone.pretrained.runtime import run_graph
+from voicetone.pretrained.speakers import bundled_encoder
 from voicetone.pretrained.spec import WindowSpec
 from voicetone.types import EMOTION_TO_SENTIMENT, SENTIMENTS, Floats
 
@@ -29,14 +33,17 @@ class WindowPredictor:
     Args:
         spec: the bundle's specification.
         graph: bytes of the classifier's graph.
-        threads: for the graph.
+        threads: for each graph.
+        speaker: bytes of the graph that makes a voice of speech, where there is one.
 
     Raises:
         BundleError: a graph that doesn't load, or whose inputs and outputs are not those of a
             bundle with this specification.
     """
 
-    def __init__(self, spec: WindowSpec, graph: bytes, threads: int = 1) -> None:
+    def __init__(
+        self, spec: WindowSpec, graph: bytes, threads: int = 1, speaker: bytes | None = None
+    ) -> None:
         self._spec = spec
         self._graph = opened(graph, spec.graphs.classifier, threads)
         self._extracting = Lock()  # it silences warnings for a moment, for all threads
@@ -44,10 +51,14 @@ class WindowPredictor:
         inputs: dict[str, tuple[int | None, ...]] = {"features": (1, wanted.size)}
         if wanted.frames:
             inputs = {"features": (1, wanted.frames, wanted.size), "mask": (1, wanted.frames)}
+        if spec.speaker is not None:
+            inputs |= {"voice": (1, spec.speaker.size), "known": (1,)}
+        self.encoder = self._opened_encoder(speaker, threads)
+        """What makes a voice of speech; None for a network that is told of no speaker."""
         count = len(spec.space(spec.head).labels)
         check_ports(self._graph, spec.graphs.classifier, inputs, {spec.head: (1, count)})
         found = self._logits(
-            np.zeros((10, wanted.size) if wanted.frames else wanted.size, np.float32)
+            np.zeros((10, wanted.size) if wanted.frames else wanted.size, np.float32), None
         )
         if found.shape != (count,):
             raise BundleError(
@@ -73,8 +84,13 @@ class WindowPredictor:
         speech, floor = energy_presence(frames, state)
         return frames, speech, floor
 
-    def classify(self, frames: Floats, weight: Floats) -> Mapping[str, Floats]:
+    def classify(
+        self, frames: Floats, weight: Floats, voices: Sequence[Floats | None] = ()
+    ) -> Mapping[str, Floats]:
         """Audio `[B, n, 500]`, weight `[B, n]` → probabilities `[B, labels]` per label space.
+
+        `voices` says who speaks in each row, for a network that takes it: `[size]` as its encoder
+        gives it, None for an unknown speaker; nobody is known if left out.
 
         Heard is the window from where its speech begins to where that ends, as the energy has it:
         these networks learnt from utterances without silence around them. Where
@@ -92,22 +108,24 @@ class WindowPredictor:
         for row, (window, count) in enumerate(zip(frames, weight.sum(axis=1), strict=True)):
             values = self._heard(window[: round(float(count))])
             if values is not None:
-                for name, found in self.probabilities(values).items():
+                voice = voices[row] if voices else None
+                for name, found in self.probabilities(values, voice).items():
                     out[name][row] = found
         return out
 
-    def probabilities(self, values: Floats) -> dict[str, Floats]:
+    def probabilities(self, values: Floats, voice: Floats | None = None) -> dict[str, Floats]:
         """Features of one utterance, as extracted, → probabilities `[labels]` per label space.
 
         Args:
             values: `[features]`, or `[t, features]` for a network that takes frames.
+            voice: `[size]` of who speaks, for a network that takes it; None where unknown.
 
         Raises:
             BundleError: the graph fails or gives something other than numbers.
         """
         spaces, head = self._spec.label_spaces, self._spec.head
         temperature = getattr(self._spec.temperature, head)
-        found = softmax(self._logits(values) / np.float32(temperature))
+        found = softmax(self._logits(values, voice) / np.float32(temperature))
         if head == "sentiment":
             return {"sentiment": found, "emotion": np.zeros(0, dtype=np.float32)}
         order = [SENTIMENTS.index(name) for name in spaces.sentiment]
@@ -125,8 +143,7 @@ class WindowPredictor:
         if len(samples) < _LEAST:
             return None
         try:
-            with self._extracting:
-                values = extractor(self._spec.features.config)(samples)
+            values = self._extract(samples)
         except AudioError:
             return None
         if values.shape[-1] != self._spec.features.size:
@@ -136,12 +153,38 @@ class WindowPredictor:
             )
         return values
 
-    def _logits(self, values: Floats) -> Floats:
-        wanted = self._spec.features
-        inputs = {"features": values[None]}
+    def _extract(self, samples: Floats) -> Floats:
+        with self._extracting:
+            return extractor(self._spec.features.config)(samples)
+
+    def _opened_encoder(
+        self, graph: bytes | None, threads: int
+    ) -> SpeakerEncoder | FrameStatistics | None:
+        """What makes a voice of speech, if it is that of the specification."""
+        part, wanted = self._spec.speaker, self._spec.features
+        if part is None:
+            return None
+        encoder: SpeakerEncoder | FrameStatistics
+        if part.kind == "frames":
+            encoder = FrameStatistics(wanted.decisive, self._extract, wanted.size, wanted.step)
+        else:
+            encoder = bundled_encoder(part, self._spec.graphs.speaker or "", graph, threads)
+        if (encoder.id, encoder.size) != (part.encoder, part.size):
+            raise BundleError(
+                f"{self._spec.id}: its voices are those of {part.encoder} with {part.size} values, "
+                f"and here {encoder.id} gives {encoder.size}: export it anew"
+            )
+        return encoder
+
+    def _logits(self, values: Floats, voice: Floats | None) -> Floats:
+        wanted, speaker = self._spec.features, self._spec.speaker
+        inputs: dict[str, Any] = {"features": values[None]}
         if wanted.frames:
             values, mask = fitted(stepped(values, wanted.step), wanted.frames)
             inputs = {"features": values[None], "mask": mask[None]}
+        if speaker is not None:
+            told = np.zeros(speaker.size, np.float32) if voice is None else voice
+            inputs |= {"voice": told[None], "known": np.float32([voice is not None])}
         (logits,) = run_graph(self._graph, inputs, [self._spec.head])
         check_finite(logits, self._spec.graphs.classifier)
         return np.asarray(logits[0])
