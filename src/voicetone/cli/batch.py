@@ -314,7 +314,7 @@ def _model(settings: Settings, *, load_now: bool) -> Model:
     predictor = load(folder, threads=settings.threads) if load_now else None
     spec = verify(folder) if predictor is None else predictor.spec
     spec.require_extras()  # once, and not by every process for every file
-    digest = hashlib.sha256(spec.model_dump_json().encode()).hexdigest()
+    digest = hashlib.sha256(spec.model_dump_json(exclude_defaults=True).encode()).hexdigest()
     return Model(spec, digest, predictor)
 
 
