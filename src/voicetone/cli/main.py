@@ -26,6 +26,8 @@ from voicetone.cli.live import HELP as LIVE
 from voicetone.cli.live import live
 from voicetone.cli.models import models
 from voicetone.cli.output import complain, say
+from voicetone.cli.personal import HELP as PERSONAL
+from voicetone.cli.personal import personal
 from voicetone.cli.pretrain import pretrain
 from voicetone.cli.pseudolabel import HELP as PSEUDOLABEL
 from voicetone.cli.pseudolabel import pseudolabel
@@ -59,6 +61,7 @@ app.command()(pretrain)
 app.command(help=EVALUATE)(evaluate)
 app.command()(compare)
 app.command()(leaderboard)
+app.command(help=PERSONAL)(personal)
 app.command(help=ROBUSTNESS)(robustness)
 app.command(help=AUGMENT)(augment)
 app.command(help=LATENTS)(latents)
