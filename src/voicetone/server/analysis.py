@@ -15,17 +15,18 @@ import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from voicetone.errors import AudioError, UsageError, VoicetoneError
+from voicetone.errors import AudioError, DataError, UsageError, VoicetoneError
 from voicetone.server.lawful import lawful_channels
 from voicetone.server.refusal import RefusedError
+from voicetone.server.voices import AUTO, ONLY, Asked, packed, speakers_of, unpacked
 
 if TYPE_CHECKING:
     from voicetone.pretrained.predictor import Predictor
 
-MOST_REQUEST = 64 * 1024
+MOST_REQUEST = 128 * 1024
 """Bytes of what is asked of a process."""
 NICE = 10
 """How far below the live calls' priority."""
@@ -44,6 +45,10 @@ class Wanted:
         staff_reason: why the staff's channel may be analysed; None forbids it.
         seconds: the longest that is taken.
         channels: the most that are taken.
+        speaker: whose voices are heard, as pairs of a channel or `ONLY` and `auto`, `none` or the
+            id of a voice.
+        voices: these, packed, by their ids.
+        enrol: not the tone is wanted but the voice, of this channel from 1, or of the only one.
     """
 
     name: str
@@ -52,6 +57,14 @@ class Wanted:
     staff_reason: str | None
     seconds: float
     channels: int
+    speaker: tuple[tuple[int, str], ...] = ((ONLY, AUTO),)
+    voices: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    enrol: int | None = None
+
+    @property
+    def asked(self) -> Asked:
+        """What is asked about speakers."""
+        return dict(self.speaker)
 
     def to_json(self) -> bytes:
         """As it goes to a process."""
@@ -63,6 +76,7 @@ class Wanted:
         body = json.loads(data)
         for key in ("names", "analyse"):
             body[key] = None if body[key] is None else tuple(body[key])
+        body["speaker"] = tuple((channel, word) for channel, word in body["speaker"])
         return Wanted(**body)
 
 
@@ -78,8 +92,70 @@ def analysed(path: str, wanted: Wanted, predictor: Predictor, say: Say) -> dict[
     Raises:
         AudioError, UsageError, RefusedError, BundleError: why there is none.
     """
-    from voicetone.audio.decode import open_audio
     from voicetone.inference.file import analyze
+
+    count, length = _looked_at(path, wanted)
+    asked = _numbers(count, wanted)
+    channels = lawful_channels(count, wanted.names, asked, wanted.staff_reason)
+    say({"done": 0.0, "seconds": length})
+
+    def progress(done: float, total: float | None) -> None:
+        _check_length(done, wanted)
+        say({"done": round(done, 3), "seconds": total})
+
+    found = {id: unpacked(voice) for id, voice in wanted.voices.items()}
+    result = analyze(
+        path,
+        predictor,
+        channels=channels,
+        names=wanted.names,
+        speakers=speakers_of(wanted.asked, found),
+        progress=progress,
+    )
+    return {**result.to_dict(), "file": wanted.name}
+
+
+def enrolled(path: str, wanted: Wanted, predictor: Predictor, say: Say) -> dict[str, Any]:
+    """The voice in one recording, packed.
+
+    Args:
+        path: of the open file.
+        wanted: what is asked.
+        predictor: the model.
+        say: told of `seconds` done and in all, first when the length is known.
+
+    Raises:
+        AudioError, DataError, UsageError, RefusedError, BundleError: why there is none.
+    """
+    import numpy as np
+
+    from voicetone.audio.decode import open_audio
+    from voicetone.audio.units import SAMPLE_RATE
+    from voicetone.inference.enrolment import enrol_for
+    from voicetone.types import Waveform
+
+    count, length = _looked_at(path, wanted)
+    channel = wanted.enrol or 1
+    if channel > count or (count > 1 and not wanted.enrol):
+        raise RefusedError(
+            "bad_request",
+            f"{count} channels: send a recording of one person, or say which channel is theirs",
+        )
+    say({"done": 0.0, "seconds": length})
+    blocks, taken = [], 0
+    with open_audio(path) as source:
+        rate = source.rate
+        for block in source.blocks():
+            blocks.append(block[channel - 1 : channel])
+            taken += block.shape[1]
+            _check_length(taken / rate, wanted)
+    wave = Waveform(np.concatenate(blocks, axis=1), rate).resample(SAMPLE_RATE)
+    return packed(enrol_for(predictor, [wave.samples[0]], names=["the recording"]))
+
+
+def _looked_at(path: str, wanted: Wanted) -> tuple[int, float | None]:
+    """Channels and seconds, if known, of a recording that may be taken."""
+    from voicetone.audio.decode import open_audio
 
     with open_audio(path) as source:
         count, length = source.channels, source.duration
@@ -89,28 +165,22 @@ def analysed(path: str, wanted: Wanted, predictor: Predictor, say: Say) -> dict[
             f"{count} channels: {wanted.channels} at most are taken: send those with speech",
         )
     _check_length(length or 0.0, wanted)
-    asked = _numbers(count, wanted)
-    channels = lawful_channels(count, wanted.names, asked, wanted.staff_reason)
-    say({"done": 0.0, "seconds": length})
-
-    def progress(done: float, total: float | None) -> None:
-        _check_length(done, wanted)
-        say({"done": round(done, 3), "seconds": total})
-
-    result = analyze(path, predictor, channels=channels, names=wanted.names, progress=progress)
-    return {**result.to_dict(), "file": wanted.name}
+    return count, length
 
 
 def answer(path: str, wanted: Wanted, load: Callable[[], Predictor], say: Say) -> None:
-    """Analyse one recording and say the result, or why there is none."""
+    """Analyse one recording, or enrol from it, and say the result, or why there is none."""
     try:
-        result = analysed(path, wanted, load(), say)
+        work = analysed if wanted.enrol is None else enrolled
+        result = work(path, wanted, load(), say)
     except RefusedError as error:
         said = {"code": error.code, "message": str(error)}
     except AudioError as error:
         said = {"code": "unsupported_media", "message": str(error)}
     except UsageError as error:
         said = {"code": "bad_request", "message": str(error)}
+    except DataError as error:  # a voice that was enrolled for another model
+        said = {"code": "conflict", "message": str(error)}
     except VoicetoneError as error:
         said = {"code": "model_failed", "message": str(error)}
     except (OSError, MemoryError) as error:

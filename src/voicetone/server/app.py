@@ -43,6 +43,7 @@ ROUTES: tuple[str, ...] = (
     "routes_calls",
     "routes_ops",
     "routes_files",
+    "routes_voices",
     "routes_telephony",
     "chime",
     "routes_page",
@@ -54,7 +55,9 @@ PROBES: tuple[str, ...] = ("/healthz", "/readyz")
 """Paths that are answered however many connections there are."""
 
 OWN_LIMIT: tuple[str, ...] = ("/v1/analyze", "/v1/jobs")
-"""Paths whose routes bound what they read themselves."""
+"""Paths, and those below them, whose routes bound what they read themselves."""
+OWN_LIMIT_ALONE: tuple[str, ...] = ("/v1/voices",)
+"""Such paths without those below."""
 
 
 def make_state(
@@ -161,7 +164,7 @@ class Guard:
             await denied(scope, receive, send, said)
             return
         path = str(scope["path"])
-        if scope["type"] == "http" and not path.startswith(OWN_LIMIT):
+        if scope["type"] == "http" and not own_limit(path):
             receive = _capped(receive, self._state.settings.request_bytes)
         if scope.get(INTERNAL) or path in PROBES:
             await self._app(scope, receive, send)
@@ -183,7 +186,7 @@ class Guard:
             return RefusedError("bad_request", "a NUL in the address: leave it out")
         length = headers.get(b"content-length", b"0")
         most = self._state.settings.request_bytes
-        if scope["type"] == "http" and not path.startswith(OWN_LIMIT) and _more(length, most):
+        if scope["type"] == "http" and not own_limit(path) and _more(length, most):
             return _too_large(most)
         host = headers.get(b"host", b"").decode("latin-1").lower()
         if self._state.keys.open and not scope.get(INTERNAL) and not local_name(host):
@@ -194,6 +197,11 @@ class Guard:
         if not allowed_origin(origin.decode("latin-1"), host, self._state.settings.origins):
             return RefusedError("forbidden", "this origin may not connect: add it to origins")
         return None
+
+
+def own_limit(path: str) -> bool:
+    """Whether the route of a path bounds what it reads itself."""
+    return path.startswith(OWN_LIMIT) or path in OWN_LIMIT_ALONE
 
 
 def allowed_origin(origin: str, host: str, origins: tuple[str, ...]) -> bool:

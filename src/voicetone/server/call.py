@@ -14,11 +14,13 @@ import numpy as np
 from voicetone.audio.telephony import mulaw_decode, s16le_decode
 from voicetone.errors import AudioError, BundleError
 from voicetone.inference.batch import Job, Output
+from voicetone.inference.enrolment import Speakers
 from voicetone.inference.live import (
     CurrentEvent,
     Event,
     LiveSession,
     OverallEvent,
+    SpeakerEvent,
     SpeechEvent,
     SpeechStartEvent,
     WindowEvent,
@@ -27,7 +29,7 @@ from voicetone.server.clock import Clock
 from voicetone.server.engine import Engine
 from voicetone.server.events import CallEvent, EventType
 from voicetone.server.refusal import RefusedError
-from voicetone.types import Floats
+from voicetone.types import Floats, SpeakerUse
 
 Encoding = Literal["s16le", "mulaw"]
 Route = Literal["native", "twilio", "audiohook", "audiosocket"]
@@ -59,6 +61,7 @@ class CallStart:
         queue: where the call came in, for the archive.
         credential: name of the key that it came with.
         metadata: anything else that the client wants back.
+        speaker: what is asked for about whose voices these are: `voicetone.server.voices.Asked`.
         offset: seconds of the call before this audio begins, after a worker died.
         seq: number of the newest event told before, likewise.
     """
@@ -74,6 +77,7 @@ class CallStart:
     queue: str | None = None
     credential: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    speaker: Mapping[int, str] | None = None
     offset: float = 0.0
     seq: int = 0
 
@@ -122,9 +126,10 @@ class LiveCall:
         clock: the time.
         publish: told of every event, in order.
         watch: for alerts.
+        speakers: whose voices are known.
 
     Raises:
-        AudioError, UsageError: a rate, channels or names that can't be.
+        AudioError, DataError, UsageError: a rate, channels, names or voices that can't be.
     """
 
     def __init__(
@@ -135,6 +140,7 @@ class LiveCall:
         clock: Clock,
         publish: Publish,
         watch: Watch | None = None,
+        speakers: Speakers = "auto",
     ) -> None:
         self.id = id
         self.start = start
@@ -144,6 +150,7 @@ class LiveCall:
             start.channels,
             names=start.names,
             analysed=start.analysed,
+            speakers=speakers,
         )
         self.began = clock.wall()
         self.heard = clock.steady()
@@ -172,6 +179,10 @@ class LiveCall:
     def begin(self) -> None:
         """Tell that the call is there."""
         self.tell("session.created", self.described())
+        for channel in self.session.channels:
+            use = self.session.speaker(channel)
+            if use is not None and use.source == "enrolled":
+                self._tell_speaker(channel, use)
 
     # -- what comes in ---------------------------------------------------------------------------
 
@@ -369,8 +380,14 @@ class LiveCall:
             case SpeechEvent(segment=turn):
                 body = {"start": round(turn.start + offset, 3), "end": round(turn.end + offset, 3)}
                 self.tell("speech.end", body, channel)
+            case SpeakerEvent(speaker=use):
+                self._tell_speaker(channel, use)
             case OverallEvent():
                 pass  # `session.closed` has it
+
+    def _tell_speaker(self, channel: int, use: SpeakerUse) -> None:
+        """From when a channel's speaker is known, and how; nothing of the voice itself."""
+        self.tell("session.speaker", _moved_use(use, self.start.offset), channel)
 
     def _lag(self, end: float) -> float:
         """Seconds since the last sample of a window came; `end` in seconds of the session."""
@@ -393,6 +410,7 @@ class LiveCall:
                 "channel": channel,
                 "flags": list(session.flags(channel)),
                 "overall": session.overall(channel).to_dict(),
+                **self._speaker(channel),
             }
             for channel in session.channels
         ]
@@ -402,6 +420,16 @@ class LiveCall:
             self._watch.ended()
         self._room.set()
         self._ended.set()
+
+    def _speaker(self, channel: int) -> dict[str, Any]:
+        """What was known of a channel's speaker in the end; nothing where the model takes none."""
+        use = self.session.speaker(channel)
+        return {} if use is None else {"speaker": _moved_use(use, self.start.offset)}
+
+
+def _moved_use(use: SpeakerUse, offset: float) -> dict[str, Any]:
+    since = None if use.since is None else round(use.since + offset, 3)
+    return {**use.to_dict(), "from": since}
 
 
 def _moved(body: dict[str, Any], offset: float, *keys: str) -> dict[str, Any]:

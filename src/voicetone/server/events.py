@@ -14,6 +14,8 @@ EventType = Literal[
     "tone",
     "speech.start",
     "speech.end",
+    "session.speaker",
+    "text",
     "gap",
     "alert",
     "error",
@@ -21,7 +23,8 @@ EventType = Literal[
 ]
 """`window`: one scored window of a channel. `tone`: the channel's tone over the newest 30 s of
 speech (`current`) and over the call (`overall`), after each window that added speech. `gap`: audio
-that was not analysed. All others say what their names say."""
+that was not analysed. `session.speaker`: from when a channel's scores know whose voice it is.
+`text`: how words read that a client sent. All others say what their names say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from voicetone.errors import AudioError, UsageError
+from voicetone.errors import AudioError, DataError, UsageError
+from voicetone.inference.enrolment import Speakers
 from voicetone.server.call import CallStart, LiveCall, Publish, Watch
 from voicetone.server.clock import Clock, SystemClock
 from voicetone.server.engine import Engine
@@ -36,6 +37,7 @@ class Limits:
         longest: seconds that a call may last.
         updates: of what is known of a call in a minute, by whichever connections; each is an event
             that is stored.
+        transcripts: of a call that are read in a minute.
         staff_reason: why the staff's channel may be analysed, too; None forbids it.
     """
 
@@ -44,6 +46,7 @@ class Limits:
     idle: Annotated[float, Field(gt=0, le=86_400)] = 60.0
     longest: Annotated[float, Field(gt=0, le=7 * 86_400)] = 4 * 3600.0
     updates: Annotated[int, Field(ge=1, le=1_000_000)] = 30
+    transcripts: Annotated[int, Field(ge=1, le=1_000_000)] = 120
     staff_reason: Annotated[str, Field(min_length=3)] | None = None
 
 
@@ -110,12 +113,15 @@ class Hub:
         self._told.append(told)
         return lambda: self._told.remove(told)
 
-    def open(self, start: CallStart, id: str | None = None) -> LiveCall:
+    def open(
+        self, start: CallStart, id: str | None = None, speakers: Speakers = "auto"
+    ) -> LiveCall:
         """Take on a call.
 
         Args:
             start: what the route knows of it.
             id: of a call that goes on after its worker died; a new one by default.
+            speakers: whose voices are known.
 
         Raises:
             RefusedError: no room, no consent, or settings that can't be.
@@ -138,11 +144,13 @@ class Hub:
             raise RefusedError("conflict", "this call is in progress already")
         watch = None if self._watch is None else self._watch(start)
         try:
-            call = LiveCall(id, start, self.engine, self.clock, self._publish, watch)
+            call = LiveCall(id, start, self.engine, self.clock, self._publish, watch, speakers)
         except AudioError as error:
             raise RefusedError("unsupported_media", str(error)) from error
         except UsageError as error:
             raise RefusedError("bad_request", str(error)) from error
+        except DataError as error:  # a voice that was enrolled for another model
+            raise RefusedError("conflict", str(error)) from error
         self.calls[id] = call
         call.begin()
         return call

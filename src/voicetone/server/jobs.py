@@ -281,7 +281,8 @@ class Jobs:
         """
         self.sweep()
         job = self._jobs.get(id)
-        if job is None or job.credential != credential:
+        # A voice is nobody's to fetch: it goes into the store and nowhere else.
+        if job is None or job.credential != credential or job.wanted.enrol is not None:
             raise RefusedError("not_found", "no such job, or its time to be kept is over")
         return job
 
@@ -354,7 +355,7 @@ class Jobs:
 
         def tell(done: float, seconds: float | None) -> None:
             job.done, job.seconds = done, seconds
-            if max(done, seconds or 0.0) > self._settings.sync_seconds:
+            if job.wanted.enrol is None and max(done, seconds or 0.0) > self._settings.sync_seconds:
                 job.turn.set()
 
         try:

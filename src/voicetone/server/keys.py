@@ -14,7 +14,7 @@ import re
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -23,9 +23,9 @@ from voicetone.errors import DataError, UsageError
 from voicetone.server.clock import Clock, SystemClock
 from voicetone.server.refusal import RefusedError
 
-Scope = Literal["stream", "read", "files", "delete", "telephony", "chime"]
-SCOPES: tuple[Scope, ...] = ("stream", "read", "files", "delete", "telephony", "chime")
-COUNTED: frozenset[Scope] = frozenset(("stream", "files", "telephony", "chime"))
+Scope = Literal["stream", "read", "files", "delete", "telephony", "chime", "voices"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+COUNTED: frozenset[Scope] = frozenset(("stream", "files", "telephony", "chime", "voices"))
 """What `calls_per_minute` limits: whatever makes the model work."""
 LONGEST = 512
 """Characters of what is presented; more is no key."""

@@ -14,12 +14,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from voicetone.audio.units import HOP_SECONDS, WINDOW_SECONDS
 from voicetone.server.call import SAMPLE_BYTES, CallStart, Encoding, LiveCall
 from voicetone.server.incoming import read_json
 from voicetone.server.refusal import RefusedError
+from voicetone.server.voices import Asked, asked_of
 
 MOST_TEXT = 64 << 10
 """Bytes of a text message."""
@@ -29,6 +38,10 @@ MOST_SECONDS = 10.0
 """Audio in one message."""
 MOST_METADATA = 2048
 """Characters of all keys and values together."""
+MOST_WORDS = 2000
+"""Characters of a transcript."""
+MOST_SECOND = 1e6
+"""Of a call, as the longest may have."""
 MOST_TOKEN = 32 << 10
 """Characters of a resume token, which holds what `session.start` and `.update` said."""
 
@@ -63,6 +76,12 @@ class Start(_Described):
     channel_names: Annotated[list[Short], Field(max_length=2)] | None = None
     analyse: Annotated[list[int], Field(min_length=1, max_length=2)] | None = None
     consent: bool = False
+    speaker: Any = None
+
+    @field_validator("speaker")
+    @classmethod
+    def _understood(cls, value: Any) -> Asked | None:
+        return asked_of(value)
 
     def call_start(self, credential: str, queue: str | None) -> CallStart:
         """For the hub.
@@ -83,6 +102,7 @@ class Start(_Described):
             queue=self.queue or queue,
             credential=credential,
             metadata=dict(self.metadata or {}),
+            speaker=self.speaker,
         )
 
 
@@ -96,7 +116,7 @@ class Resume(_Message):
     type: Literal["session.resume"]
     token: Annotated[str, Field(max_length=MOST_TOKEN)]
     last_seq: Annotated[int, Field(ge=0, le=1 << 48)] = 0
-    position: Annotated[float, Field(ge=0, le=1e6)] | None = None
+    position: Annotated[float, Field(ge=0, le=MOST_SECOND)] | None = None
 
 
 class Update(_Described):
@@ -111,6 +131,27 @@ class Close(_Message):
     type: Literal["session.close"]
 
 
+class Transcript(_Message):
+    """`transcript`: words of a channel from `start` to `end` seconds of the call.
+
+    One that is not `final`, as recognisers give while somebody speaks, is left alone.
+    """
+
+    type: Literal["transcript"]
+    channel: Annotated[int, Field(ge=1, le=2)] = 1
+    start: Annotated[float, Field(ge=0, le=MOST_SECOND)]
+    end: Annotated[float, Field(ge=0, le=MOST_SECOND)]
+    text: Annotated[str, Field(repr=False)]
+    final: bool = True
+    language: Annotated[str, Field(max_length=35)] | None = None
+
+    @model_validator(mode="after")
+    def _forwards(self) -> Transcript:
+        if self.end < self.start:
+            raise ValueError("end is before start")
+        return self
+
+
 @dataclass(frozen=True, slots=True)
 class Audio:
     """A binary message."""
@@ -118,10 +159,9 @@ class Audio:
     data: bytes
 
 
-Action = Start | Resume | Update | Close | Audio
-_TEXT: TypeAdapter[Start | Resume | Update | Close] = TypeAdapter(
-    Annotated[Start | Resume | Update | Close, Field(discriminator="type")]
-)
+Action = Start | Resume | Update | Transcript | Close | Audio
+_Text = Start | Resume | Update | Transcript | Close
+_TEXT: TypeAdapter[_Text] = TypeAdapter(Annotated[_Text, Field(discriminator="type")])
 
 
 class NativeProtocol:
@@ -161,6 +201,10 @@ class NativeProtocol:
         if first == self._begun:
             said = "the session has begun" if first else "begin with session.start"
             raise RefusedError("conflict", f"{action.type}: {said}")
+        if isinstance(action, Transcript) and len(action.text) > MOST_WORDS:
+            raise RefusedError(
+                "message_too_large", f"a transcript of more than {MOST_WORDS} characters: part it"
+            )
         return action
 
     def binary(self, data: bytes) -> Audio:
@@ -204,6 +248,7 @@ def offer(notice: str, resume_seconds: float) -> dict[str, Any]:
             "message_seconds": MOST_SECONDS,
             "message_bytes": MOST_BINARY,
             "text_bytes": MOST_TEXT,
+            "transcript_characters": MOST_WORDS,
         },
         "notice": notice,
     }
@@ -261,6 +306,7 @@ def seal(secret: bytes, worker: int, boot: str, call: LiveCall) -> str:
             "queue": start.queue,
             "credential": start.credential,
             "metadata": dict(start.metadata),
+            "speaker": None if start.speaker is None else list(start.speaker.items()),
         },
     }
     text = json.dumps(said, separators=(",", ":"), ensure_ascii=False)
@@ -284,6 +330,8 @@ def unseal(secret: bytes, token: str) -> Sealed:
     start = dict(said["s"])
     for key in ("names", "analysed"):
         start[key] = None if start[key] is None else tuple(start[key])
+    asked = start.pop("speaker")
+    start["speaker"] = None if asked is None else dict(asked)
     return Sealed(said["w"], said["b"], said["c"], CallStart("native", consent=True, **start))
 
 
@@ -298,8 +346,8 @@ def _no_constant(name: str) -> Any:
 def _reason(error: ValidationError) -> str:
     """The first thing that is wrong, with the key it is at; never what was sent."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    where = ".".join(str(p) for p in first["loc"] if not str(p).startswith("session."))
+    where = ".".join(str(part) for part in first["loc"][1:])  # the first is the type
     if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        return "unknown message: type is one of session.start, .resume, .update, .close"
+        return "unknown message: type is session.start, .resume, .update, .close or transcript"
     said = str(first["msg"]).removeprefix("Value error, ")
     return f"{where[:80] or 'the message'}: {said}"

@@ -6,16 +6,14 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 
-from voicetone.errors import MissingExtraError
-from voicetone.language.answers import Opinion
-from voicetone.language.vader import VaderLabeller
-from voicetone.server.analysis import Wanted
+from voicetone.server.analysis import MOST_REQUEST, Wanted
 from voicetone.server.jobs import FileSettings, Job, Jobs
 from voicetone.server.keys import Key
 from voicetone.server.refusal import RefusedError
@@ -29,10 +27,10 @@ from voicetone.server.upload import (
     read_request,
     read_words,
 )
+from voicetone.server.voices import asked_in_words, find_voices, packed, require_fitting
+from voicetone.server.words import reader_of
 
 INTERNAL = "/internal/jobs"
-READERS = 2
-"""Texts that are read at once."""
 POLL_SECONDS = 1.0
 
 Scores = dict[str, float]
@@ -68,6 +66,17 @@ class OverallOut(BaseModel):
     emotion: Scores | None
 
 
+class SpeakerOut(BaseModel):
+    """What a model that takes a speaker was told of a channel's; `from` is null if never."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    source: Literal["enrolled", "auto", "unknown"]
+    seconds: float
+    since: float | None = Field(alias="from")
+    warnings: list[str]
+
+
 class ChannelOut(BaseModel):
     """One analysed channel."""
 
@@ -78,6 +87,7 @@ class ChannelOut(BaseModel):
     current: list[CurrentOut]
     overall: OverallOut
     speech: list[tuple[float, float]]
+    speaker: SpeakerOut | None = None
 
 
 class AudioOut(BaseModel):
@@ -134,38 +144,6 @@ class JobCommand(BaseModel):
     drop: bool = False
 
 
-class Reader:
-    """Reads a few texts at once, in threads."""
-
-    def __init__(self) -> None:
-        self._labeller: VaderLabeller | None = None
-        self._free = asyncio.Semaphore(READERS)
-
-    async def read(self, text: str) -> dict[str, Any]:
-        """How a text reads, as `TextOut`.
-
-        Raises:
-            RefusedError: the package that reads texts is not installed.
-        """
-        async with self._free:
-            try:
-                source, opinion = await asyncio.to_thread(self._read, text)
-            except MissingExtraError as error:
-                raise RefusedError("unsupported_media", f"no texts here: {error}") from error
-        scores = opinion.scores
-        return {
-            "label": opinion.sentiment,
-            "sentiment": None if scores is None else {k: round(v, 4) for k, v in scores.items()},
-            "source": source,
-            "problem": opinion.problem or None,
-        }
-
-    def _read(self, text: str) -> tuple[str, Opinion]:
-        labeller = self._labeller or VaderLabeller()
-        self._labeller = labeller
-        return labeller.source, labeller.label([text], "en")[0]
-
-
 def jobs_of(state: ServerState) -> Jobs:
     """The recordings of this worker."""
     jobs: Jobs | None = state.extras.get("files")
@@ -194,7 +172,7 @@ async def lifespan(state: ServerState) -> AsyncIterator[None]:
 
 router = APIRouter(tags=["files"])
 
-_ERRORS: dict[int | str, dict[str, Any]] = {
+ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorOut} for status in (400, 401, 403, 404, 413, 415, 429, 500, 503)
 }
 _FIELD_SCHEMA = {name: {"type": "string", "description": what} for name, what in FIELDS.items()}
@@ -227,7 +205,7 @@ _BODY: dict[str, Any] = {
 @router.post(
     "/v1/analyze",
     response_model=AnalyzeOut,
-    responses={202: {"model": JobOut}, **_ERRORS},
+    responses={202: {"model": JobOut}, **ERRORS},
     openapi_extra=_BODY,
 )
 async def analyze(request: Request) -> Response:
@@ -258,13 +236,13 @@ async def analyze(request: Request) -> Response:
     return await _answer(request, jobs_of(state), job, sent.flag("async"))
 
 
-@router.get("/v1/jobs/{id}", response_model=JobOut, responses=_ERRORS)
+@router.get("/v1/jobs/{id}", response_model=JobOut, responses=ERRORS)
 async def job(request: Request, id: str) -> Response:
     """How a job stands, and its result once it is done."""
     return JSONResponse(await _job(request, id, drop=False))
 
 
-@router.delete("/v1/jobs/{id}", status_code=204, responses=_ERRORS)
+@router.delete("/v1/jobs/{id}", status_code=204, responses=ERRORS)
 async def drop_job(request: Request, id: str) -> Response:
     """Break off a job, or forget its result."""
     await _job(request, id, drop=True)
@@ -326,8 +304,29 @@ async def _submitted(
     )
     if len(wanted.to_json()) > FIELD_BYTES // 2:
         raise RefusedError("bad_request", "channel_names or analyse are too long")
+    if "speaker" in sent.fields:
+        wanted = await _with_speaker(state, key, wanted, sent.fields["speaker"])
     text = await _read(state, _words(sent, settings_of(state))) if "text" in sent.fields else None
     return submit(key.name, wanted, sent.file, text)
+
+
+async def _with_speaker(state: ServerState, key: Key, wanted: Wanted, said: str) -> Wanted:
+    """What is asked, with whose voices are heard.
+
+    Raises:
+        RefusedError: what is wrong with the field, or a voice that is not there or does not fit.
+    """
+    try:
+        asked = asked_in_words(said)
+    except ValueError as error:
+        raise RefusedError("bad_request", f"speaker: {error}") from None
+    found = await find_voices(state.store, key.name, asked, state.clock.wall())
+    require_fitting(state.hub.engine.predictor, found)
+    voices = {id: packed(voice) for id, voice in found.items()}
+    wanted = replace(wanted, speaker=tuple(asked.items()), voices=voices)
+    if len(wanted.to_json()) > MOST_REQUEST:
+        raise RefusedError("bad_request", "speaker: these voices are too large together")
+    return wanted
 
 
 async def _answer(request: Request, jobs: Jobs, job: Job, at_once: bool) -> Response:
@@ -357,7 +356,4 @@ def _words(sent: Sent, settings: FileSettings) -> TextIn:
 
 async def _read(state: ServerState, words: TextIn) -> dict[str, Any]:
     """How a text reads, off the event loop."""
-    reader: Reader | None = state.extras.get("reader")
-    if reader is None:
-        reader = state.extras["reader"] = Reader()
-    return await reader.read(words.text)
+    return await reader_of(state).read(words.text)

@@ -12,6 +12,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from voicetone.inference.enrolment import Speakers
 from voicetone.server.answers import denied
 from voicetone.server.call import CallStart, LiveCall
 from voicetone.server.desk import Line, Out
@@ -23,6 +24,7 @@ from voicetone.server.native import (
     Resume,
     Sealed,
     Start,
+    Transcript,
     Update,
     close_code,
     offer,
@@ -33,6 +35,8 @@ from voicetone.server.proxy import proxied, with_room
 from voicetone.server.refusal import RefusedError
 from voicetone.server.state import ServerState, require, state_of
 from voicetone.server.tickets import PREFIX, PROTOCOL
+from voicetone.server.voices import find_voices, speakers_of
+from voicetone.server.words import transcripts_of
 
 router = APIRouter()
 
@@ -146,8 +150,19 @@ class NativeSession:
             if other is not None:
                 await proxied(state, self._socket, other, text, start)
                 return
-        call = state.hub.open(start)
+        speakers = await self._speakers(start)
+        call = state.hub.open(start, speakers=speakers)
         await self._serve(call, state.desk.attach(call, 0))
+
+    async def _speakers(self, start: CallStart) -> Speakers:
+        """Whose voices a call is told of.
+
+        Raises:
+            RefusedError: a voice that is not there.
+        """
+        state, owner = self._state, start.credential or ""
+        found = await find_voices(state.store, owner, start.speaker, state.clock.wall())
+        return speakers_of(start.speaker, found)
 
     # -- a call that goes on ---------------------------------------------------------------------
 
@@ -192,8 +207,19 @@ class NativeSession:
             )
         end, offset = silence(told, seq, asked)
         seq = max(seq, asked.last_seq)
-        call = state.hub.open(replace(sealed.start, offset=offset, seq=seq), sealed.call)
+        start = replace(sealed.start, offset=offset, seq=seq)
+        gone: RefusedError | None = None
+        speakers: Speakers = None
+        try:
+            speakers = await self._speakers(start)
+        except RefusedError as error:  # who has a voice deleted is not to be enrolled anew
+            if error.code != "not_found":
+                raise
+            gone = error
+        call = state.hub.open(start, sealed.call, speakers)
         state.desk.restored.add(call.id)
+        if gone is not None:
+            call.tell("error", {**gone.to_dict(), "fatal": False})
         gap = {"start": round(end, 3), "end": round(offset, 3), "reason": "worker_died"}
         call.tell("gap", gap)
         await self._serve(call, state.desk.attach(call, seq, [_resumed(call), *missed]))
@@ -232,7 +258,7 @@ class NativeSession:
             if message["type"] == "websocket.disconnect" or not line.live:
                 return
             try:
-                self._take(call, message)
+                await self._take(call, message)
             except RefusedError as error:
                 self._state.metrics.refused(error.code)
                 said = self._protocol.refused(error, self._state.clock.steady())
@@ -241,7 +267,7 @@ class NativeSession:
                     call.close("bad_messages")
             await call.room()
 
-    def _take(self, call: LiveCall, message: Any) -> None:
+    async def _take(self, call: LiveCall, message: Any) -> None:
         text = message.get("text")
         if text is None:
             action: Any = self._protocol.binary(message.get("bytes") or b"")
@@ -253,7 +279,10 @@ class NativeSession:
             case Update():
                 self._state.desk.update(call)
                 updated(call, action)
+            case Transcript():
+                transcripts_of(self._state).take(call, action)
             case Close():
+                await transcripts_of(self._state).settled(call)
                 call.close("client")
             case _:
                 pass

@@ -25,6 +25,7 @@ from voicetone.server.page_data import PageSettings
 from voicetone.server.store import StoreSettings
 from voicetone.server.targets import TargetSettings
 from voicetone.server.twilio import TwilioSettings
+from voicetone.server.voices import VoiceSettings
 
 PREFIX = "VOICETONE_SERVER__"
 MOST_BYTES = 1 << 20
@@ -92,6 +93,7 @@ class Settings:
         targets: where events go besides.
         alerts: what is alarming.
         page: the web page.
+        voices: enrolled speakers.
     """
 
     host: str = "127.0.0.1"
@@ -120,6 +122,7 @@ class Settings:
     targets: tuple[TargetSettings, ...] = ()
     alerts: AlertSettings = field(default_factory=AlertSettings)
     page: PageSettings = field(default_factory=PageSettings)
+    voices: VoiceSettings = field(default_factory=VoiceSettings)
 
     @property
     def loopback(self) -> bool:

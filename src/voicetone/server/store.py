@@ -27,7 +27,8 @@ from voicetone.server.events import CallEvent
 from voicetone.server.outbox import Sender
 from voicetone.server.refusal import RefusedError
 from voicetone.server.store_spill import CHIME, Item, Spill
-from voicetone.server.store_tables import open_database, parse_url
+from voicetone.server.store_tables import Database, open_database, parse_url
+from voicetone.server.store_voices import purge_voices
 from voicetone.server.store_writer import Writer, brief
 from voicetone.server.targets import AnyTarget, Counts, WebhookSettings, check_targets
 
@@ -247,6 +248,22 @@ class Store:
             lambda: queries.retry(self._database, ids, target, self._clock.wall())
         )
 
+    async def ask(self, question: Callable[[sa.Connection], T]) -> T:
+        """What a question to the database gives.
+
+        Raises:
+            StoreAwayError: the database is away.
+        """
+        return await self._read(question)
+
+    async def change(self, work: Callable[[Database], T]) -> T:
+        """What something gives that changes the database, by transactions of its own.
+
+        Raises:
+            StoreAwayError: the database is away.
+        """
+        return await self._do(lambda: work(self._database))
+
     def health(self) -> dict[str, Any]:
         """How it goes, without asking the database."""
         writer, targets = self._writer, self._counts.items()
@@ -271,6 +288,9 @@ class Store:
         count = queries.delete_old(self._database, now - self.settings.retention_days * DAY)
         if count:
             log.info("%d calls older than %g days deleted", count, self.settings.retention_days)
+        gone = purge_voices(self._database, now)
+        if gone:
+            log.info("%d expired voices deleted", gone)
 
     async def _read(self, ask: Callable[[sa.Connection], T]) -> T:
         def work() -> T:

@@ -180,7 +180,7 @@ def delete_call(database: Database, id: str, now: float) -> bool:
         connection.execute(sa.delete(deleted).where(deleted.c.call == id))
         connection.execute(sa.insert(deleted).values(call=id, time=now))
     if not database.postgres:
-        _shorten(database)
+        shorten(database)
     return there
 
 
@@ -193,7 +193,7 @@ def _delete(connection: sa.Connection, ids: list[str]) -> bool:
     return any(counts)
 
 
-def _shorten(database: Database) -> None:
+def shorten(database: Database) -> None:
     """Empty SQLite's log of changes, which still holds what was deleted; if nobody reads now."""
     raw = database.write.raw_connection()
     try:

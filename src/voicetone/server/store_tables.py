@@ -102,6 +102,22 @@ lanes = sa.Table(
 )
 """One per target and call with deliveries: who sends them, and when to try again."""
 
+voices = sa.Table(
+    "voices",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("owner", sa.String, nullable=False, index=True),
+    sa.Column("subject", sa.String, index=True),  # hashed
+    sa.Column("encoder", sa.String, nullable=False),
+    sa.Column("embedding", sa.LargeBinary, nullable=False),  # float32, little-endian
+    sa.Column("seconds", sa.Double, nullable=False),
+    sa.Column("warnings", sa.Text, nullable=False),  # JSON
+    sa.Column("consent", sa.String, nullable=False),
+    sa.Column("created", sa.Double, nullable=False),
+    sa.Column("expires", sa.Double, nullable=False, index=True),
+)
+"""Enrolled voices. The embedding is biometric data: nothing but a call of its owner gets it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Database:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -15,10 +15,10 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from voicetone.audio.find import display
-from voicetone.language.answers import primary
 from voicetone.server.incoming import first_problem, read_json
 from voicetone.server.jobs import FileSettings
 from voicetone.server.refusal import RefusedError
+from voicetone.server.words import require_english
 
 SPOOL_BYTES = 2**20
 """Of an upload, gathered before they go to the disk."""
@@ -35,6 +35,7 @@ FIELDS = {
     "consent": "`true`: those who are heard know of the analysis and agree",
     "async": "`true`: answer at once with a job",
     "name": "what to call the recording",
+    "speaker": "whose voice it is: `auto`, `none`, the id of a voice, or `1=ID,2=ID` by channel",
     "text": "a text in English, such as what was said",
     "language": "of the text; `en` only",
 }
@@ -83,8 +84,16 @@ class Sent:
         return words
 
 
-async def read_request(request: Request, kind: str, settings: FileSettings) -> Sent:
+async def read_request(
+    request: Request, kind: str, settings: FileSettings, known: Collection[str] = tuple(FIELDS)
+) -> Sent:
     """Read a request to its end; a recording goes to a file without a name.
+
+    Args:
+        request: its body not yet read.
+        kind: its content type.
+        settings: limits.
+        known: words that may come beside the recording.
 
     Raises:
         RefusedError: it is too long, or not what can be read.
@@ -93,7 +102,7 @@ async def read_request(request: Request, kind: str, settings: FileSettings) -> S
     if length.isdecimal() and int(length[:20]) > settings.bytes + MOST_FIELDS * FIELD_BYTES:
         raise _too_long(settings)
     if kind == "multipart/form-data":
-        return await _form(request, settings)
+        return await _form(request, settings, known)
     if kind == "application/x-www-form-urlencoded" or kind.startswith("text/"):
         raise RefusedError(
             "unsupported_media",
@@ -106,11 +115,11 @@ async def read_request(request: Request, kind: str, settings: FileSettings) -> S
     except BaseException:
         file.close()
         raise
-    fields = {name: value for name, value in request.query_params.items() if name in FIELDS}
+    fields = {name: value for name, value in request.query_params.items() if name in known}
     return Sent(fields, file, _name(fields.get("name")))
 
 
-async def _form(request: Request, settings: FileSettings) -> Sent:
+async def _form(request: Request, settings: FileSettings, known: Collection[str]) -> Sent:
     most = settings.bytes + MOST_FIELDS * FIELD_BYTES
     parser = MultiPartParser(
         request.headers,
@@ -124,23 +133,25 @@ async def _form(request: Request, settings: FileSettings) -> Sent:
     except MultiPartException as error:
         raise RefusedError("bad_request", f"the form can't be read: {error.message}") from error
     try:
-        return _of_form(form, settings)
+        return _of_form(form, settings, known)
     except BaseException:
         await form.close()
         raise
 
 
-def _of_form(form: FormData, settings: FileSettings) -> Sent:
+def _of_form(form: FormData, settings: FileSettings, known: Collection[str]) -> Sent:
     fields: dict[str, str] = {}
     upload: UploadFile | None = None
     for name, value in form.multi_items():
         if name == "audio" and isinstance(value, UploadFile):
             upload = value
-        elif name not in FIELDS or name in fields or isinstance(value, UploadFile):
-            known = ", ".join(["audio (a file)", *FIELDS])
-            raise RefusedError("bad_request", f"{display(name)[:40]}: send each of {known} once")
+        elif name not in known or name in fields or isinstance(value, UploadFile):
+            all_ = ", ".join(["audio (a file)", *known])
+            raise RefusedError("bad_request", f"{display(name)[:40]}: send each of {all_} once")
         else:
             fields[name] = value
+    if upload is None and "text" not in known:
+        raise RefusedError("bad_request", "no audio: send a recording as a file")
     if upload is None and "text" not in fields:
         raise RefusedError("bad_request", "neither audio nor text: send one of them or both")
     if upload is None:
@@ -209,8 +220,7 @@ def checked(words: TextIn, settings: FileSettings) -> TextIn:
     """
     if len(words.text) > settings.characters:
         raise _too_wordy(settings)
-    if primary(words.language) not in (None, "en"):
-        raise RefusedError("unsupported_media", "language: texts are read in English only (en)")
+    require_english(words.language)
     return words
 
 
