@@ -279,7 +279,8 @@ class ChannelResult:
     """All that one channel gave.
 
     `channel` is its number in the recording, from 1; `speech` are its turns of active speech;
-    `speaker` is None where the model takes none.
+    `speaker` is None where the model takes none. `estimated` says that this is one party of a
+    channel that was split by voice.
     """
 
     channel: int
@@ -290,6 +291,40 @@ class ChannelResult:
     overall: Overall
     speech: tuple[Segment, ...]
     speaker: SpeakerUse | None = None
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """How one channel was split into its parties: by their voices alone, so it is an estimate.
+
+    Attributes:
+        encoder: what the voices were told apart by.
+        asked: how many there were said to be; None if that was to be found out.
+        speakers: how many were found.
+        turns: who spoke when: start and end in seconds, and the speaker's number from 1.
+    """
+
+    encoder: str
+    asked: int | None
+    speakers: int
+    turns: tuple[tuple[float, float, int], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its JSON object."""
+        return {
+            "estimated": True,
+            "encoder": self.encoder,
+            "asked": self.asked,
+            "speakers": self.speakers,
+            "turns": [[round(a, 3), round(b, 3), speaker] for a, b, speaker in self.turns],
+        }
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> Split:
+        """The record again from its JSON object."""
+        turns = tuple((start, end, speaker) for start, end, speaker in data["turns"])
+        return Split(data["encoder"], data["asked"], data["speakers"], turns)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,30 +8,20 @@ from pathlib import Path
 from voicetone.audio.decode import RawFormat, open_audio
 from voicetone.errors import AudioError, UsageError
 from voicetone.inference.channels import rows_of
-from voicetone.inference.enrolment import Speakers
-from voicetone.inference.live import (
-    CurrentEvent,
-    Event,
-    LiveSession,
-    OverallEvent,
-    SpeakerEvent,
-    SpeechEvent,
-    SpeechStartEvent,
-    WindowEvent,
+from voicetone.inference.collect import (
+    BLOCK_SECONDS,
+    Collected,
+    Progress,
+    collect,
+    file_flags,
 )
+from voicetone.inference.enrolment import Speakers
+from voicetone.inference.live import LiveSession
 from voicetone.inference.overview import Overview
 from voicetone.inference.split_file import Splitting, analyze_split
 from voicetone.pretrained import load
 from voicetone.pretrained.predictor import Predictor
-from voicetone.types import (
-    ChannelResult,
-    Current,
-    FileResult,
-    Overall,
-    Segment,
-    SpeakerUse,
-    Window,
-)
+from voicetone.types import FileResult
 
 __all__ = ["Overview", "Progress", "Splitting", "analyze"]
 
@@ -46,6 +36,7 @@ def analyze(
     progress: Progress | None = None,
     overview: Overview | None = None,
     speakers: Speakers = "auto",
+    split: Splitting | None = None,
 ) -> FileResult:
     """Analyse one recording.
 
@@ -59,6 +50,7 @@ def analyze(
         progress: told of the seconds done and in all after each block.
         overview: collects the outline of the analysed channels.
         speakers: whose voices are known; see `voicetone.inference.enrolment.Speakers`.
+        split: gives each party on the one analysed channel a line of its own.
 
     Raises:
         AudioError: the file can't be read or analysed.

@@ -128,7 +128,7 @@ def split_speakers(
     pieces = [piece for turn in speech for piece in cut(samples, turn)]
     seconds = np.array([piece.end - piece.start for piece in pieces])
     least = LEAST_PIECE if (seconds >= LEAST_PIECE).any() else FRAME_SECONDS / 2
-    sounding = [bool(_wave(samples, piece).any()) for piece in pieces]
+    sounding = np.array([_wave(samples, piece).any() for piece in pieces], dtype=np.bool_)
     heard = np.flatnonzero((seconds >= least) & sounding)  # digital silence is nobody's voice
     if not heard.size:
         return []
