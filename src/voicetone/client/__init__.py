@@ -22,8 +22,10 @@ from voicetone.client.events import (
     Missed,
     Other,
     Problem,
+    SpeakerKnown,
     SpeechEnd,
     SpeechStart,
+    TextRead,
     Tone,
     Updated,
     WindowTone,
@@ -31,6 +33,7 @@ from voicetone.client.events import (
 from voicetone.client.http import Analysis, TextSentiment, analyze, calls, delete
 from voicetone.client.stream import AsyncStream
 from voicetone.client.sync import Stream
+from voicetone.client.voices import Voice, enrol, forget, voices
 
 __all__ = [
     "Alert",
@@ -46,14 +49,20 @@ __all__ = [
     "Other",
     "Problem",
     "ServerError",
+    "SpeakerKnown",
     "SpeechEnd",
     "SpeechStart",
     "Stream",
+    "TextRead",
     "TextSentiment",
     "Tone",
     "Updated",
+    "Voice",
     "WindowTone",
     "analyze",
     "calls",
     "delete",
+    "enrol",
+    "forget",
+    "voices",
 ]

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from voicetone.client.errors import ServerError
-from voicetone.types import Current, Overall, Window
+from voicetone.types import Current, Overall, Scores, SpeakerUse, Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +96,27 @@ class SpeechEnd(_Told):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpeakerKnown(_Told):
+    """`session.speaker`: from `speaker.since` on, scores of a channel know whose voice it is."""
+
+    channel: int
+    speaker: SpeakerUse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextRead(_Told):
+    """`text`: how a transcript's words read; `problem` says why there is no answer."""
+
+    channel: int
+    start: float
+    end: float
+    label: str | None
+    sentiment: Scores | None
+    source: str
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gap(_Told):
     """`gap`: audio that was not analysed, and why."""
 
@@ -125,11 +146,12 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelEnd:
-    """What one channel came to; `flags` as in a file's result."""
+    """What one channel came to; `flags` and `speaker` as in a file's result."""
 
     channel: int
     flags: tuple[str, ...]
     overall: Overall
+    speaker: SpeakerUse | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +192,8 @@ Event = (
     | Tone
     | SpeechStart
     | SpeechEnd
+    | SpeakerKnown
+    | TextRead
     | Gap
     | Alert
     | Problem
@@ -186,6 +210,8 @@ _KINDS: Mapping[str, type[Any]] = {
     "tone": Tone,
     "speech.start": SpeechStart,
     "speech.end": SpeechEnd,
+    "session.speaker": SpeakerKnown,
+    "text": TextRead,
     "gap": Gap,
     "alert": Alert,
     "error": Problem,
@@ -209,6 +235,10 @@ def parse(message: Mapping[str, Any]) -> Event:
     rest = {k: v for k, v in message.items() if k not in (*_HEAD, "type")}
     if kind is WindowTone:
         body["window"] = _only(Window, message)
+    elif kind is SpeakerKnown:
+        body["speaker"] = _use(message)
+    elif kind is Closed:
+        body["channels"] = _ends(message.get("channels"))
     elif kind in (Alert, Other):
         body |= {"body": rest, "channel": message.get("channel")}
     wanted = {f.name for f in fields(kind)}
@@ -233,6 +263,23 @@ def number_of(message: Mapping[str, Any]) -> int | None:
         return _SEQ.validate_python(message["seq"], strict=True) if "seq" in message else None
     except ValidationError:
         return None
+
+
+def _use(said: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of a speaker; `from` is no name in Python."""
+    return {**_only(SpeakerUse, said), "since": said.get("from")}
+
+
+def _ends(said: Any) -> Any:
+    """The channels of `session.closed`."""
+    if not isinstance(said, list):
+        return said
+    return [
+        {**end, "speaker": _use(end["speaker"])}
+        if isinstance(end, dict) and isinstance(end.get("speaker"), dict)
+        else end
+        for end in said
+    ]
 
 
 def _only(kind: type[Any], message: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from voicetone.client.connect import checked
 from voicetone.client.errors import ConnectionLostError, ServerError, of_response
-from voicetone.client.settings import http_address
+from voicetone.client.settings import Speaker, http_address, speaker_words
 from voicetone.errors import AudioError, UsageError
 from voicetone.types import FileResult, Scores
 
@@ -53,6 +53,7 @@ def analyze(
     consent: bool = False,
     channel_names: Sequence[str] | None = None,
     analyse: Sequence[int | str] | None = None,
+    speaker: Speaker | None = None,
     key: str | None = None,
     patience: float = 3600.0,
 ) -> Analysis:
@@ -65,6 +66,8 @@ def analyze(
         consent: of those who are heard; a recording needs it.
         channel_names: one per channel.
         analyse: channels by number from 1 or by name, or `["all"]`.
+        speaker: whose voice it is, for models that take one: `auto` (the recording's own first
+            seconds, which is the default), `none`, the id of an enrolled voice, or ids by channel.
         key: the credential, with the scope `files`.
         patience: seconds for which the result of a long recording is waited for.
 
@@ -78,13 +81,14 @@ def analyze(
         raise UsageError("nothing to analyse: give a recording, a text, or both")
     if path is None:
         body = json.dumps({"text": text}).encode()
-        found = _json(url, "POST", "/v1/analyze", key, [body], len(body), "application/json")
+        found = ask(url, "POST", "/v1/analyze", key, [body], len(body), "application/json")
         return _analysis(found)
     fields = {"consent": "true" if consent else "false"}
     fields |= {} if text is None else {"text": text}
     fields |= {} if channel_names is None else {"channel_names": ",".join(channel_names)}
     fields |= {} if analyse is None else {"analyse": ",".join(map(str, analyse))}
-    found = _upload(url, Path(path), fields, key)
+    fields |= {} if speaker is None else {"speaker": speaker_words(speaker)}
+    found = upload(url, "/v1/analyze", Path(path), fields, key)
     return _analysis(found if "state" not in found else _waited(url, found, key, patience))
 
 
@@ -103,9 +107,9 @@ def calls(
     """
     asked = {"limit": str(limit)} | ({"past": "true"} if past else {})
     asked |= {} if queue is None else {"queue": queue}
-    found = _json(url, "GET", f"/v1/calls?{urlencode(asked)}", key).get("calls")
+    found = ask(url, "GET", f"/v1/calls?{urlencode(asked)}", key).get("calls")
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-        raise ServerError("internal", _NOT_OURS)
+        raise ServerError("internal", NOT_OURS)
     return found
 
 
@@ -115,11 +119,24 @@ def delete(url: str, call: str, *, key: str | None = None) -> None:
     Raises:
         ServerError, ConnectionLostError, UsageError: see `analyze`.
     """
-    _json(url, "DELETE", f"/v1/calls/{quote(call, safe='')}", key)
+    ask(url, "DELETE", f"/v1/calls/{quote(call, safe='')}", key)
 
 
-def _upload(url: str, path: Path, fields: Mapping[str, str], key: str | None) -> dict[str, Any]:
-    """Send a recording as a form."""
+def upload(
+    url: str, where: str, path: Path, fields: Mapping[str, str], key: str | None
+) -> dict[str, Any]:
+    """Send a recording as a form.
+
+    Args:
+        url: of the server.
+        where: path below it.
+        path: of the recording.
+        fields: beside it.
+        key: the credential.
+
+    Raises:
+        ServerError, ConnectionLostError, AudioError, UsageError: see `analyze`.
+    """
     border = secrets.token_hex(16)
     head = "".join(
         f'--{border}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
@@ -144,7 +161,7 @@ def _upload(url: str, path: Path, fields: Mapping[str, str], key: str | None) ->
 
             length = len(before) + size + len(after)
             kind = f"multipart/form-data; boundary={border}"
-            return _json(url, "POST", "/v1/analyze", key, pieces(), length, kind)
+            return ask(url, "POST", where, key, pieces(), length, kind)
     except OSError as error:
         reason = error.strerror or error
         raise AudioError(f"{path}: can't be opened ({reason}): check the path") from error
@@ -160,15 +177,15 @@ def _waited(url: str, job: Mapping[str, Any], key: str | None, patience: float) 
                 f"the recording is not analysed after {patience:g} s: ask for more patience"
             )
         time.sleep(POLL_SECONDS)
-        job = _json(url, "GET", where, key)
+        job = ask(url, "GET", where, key)
     with suppress(ServerError, ConnectionLostError):
-        _json(url, "DELETE", where, key)
+        ask(url, "DELETE", where, key)
     failed = job.get("error")
     if isinstance(failed, dict):
         raise of_response(500, json.dumps(failed).encode())
     result = job.get("result")
     if not isinstance(result, dict):
-        raise ServerError("internal", _NOT_OURS)
+        raise ServerError("internal", NOT_OURS)
     return result
 
 
@@ -180,10 +197,10 @@ def _analysis(found: Mapping[str, Any]) -> Analysis:
             None if text is None else TextSentiment(**text),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise ServerError("internal", _NOT_OURS) from error
+        raise ServerError("internal", NOT_OURS) from error
 
 
-def _json(
+def ask(
     url: str,
     method: str,
     path: str,
@@ -211,7 +228,7 @@ def _json(
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise ServerError("internal", _NOT_OURS, status=status)
+        raise ServerError("internal", NOT_OURS, status=status)
     return found
 
 
@@ -237,4 +254,4 @@ def _exchange(
         return response.status, response.headers.get("Retry-After"), answer
 
 
-_NOT_OURS = "the answer is none of a voicetone server: check the address"
+NOT_OURS = "the answer is none of a voicetone server: check the address"

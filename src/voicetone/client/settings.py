@@ -15,6 +15,8 @@ from voicetone.errors import UsageError
 
 Encoding = Literal["s16le", "mulaw"]
 Sound = bytes | bytearray | memoryview | NDArray[Any]
+Speaker = str | Mapping[int, str]
+"""Whose voice it is: `auto`, `none`, the id of an enrolled voice, or such ids by channel."""
 SAMPLE_BYTES: Mapping[Encoding, int] = {"s16le": 2, "mulaw": 1}
 
 
@@ -29,6 +31,7 @@ class Options(TypedDict, total=False):
     call: str | None
     queue: str | None
     metadata: Mapping[str, str] | None
+    speaker: Speaker | None
     keep_seconds: float
     patience: float | None
 
@@ -47,6 +50,7 @@ class Start:
         call: the caller's own name of the call.
         queue: where the call came in.
         metadata: anything else.
+        speaker: whose voice it is.
 
     Raises:
         UsageError: an encoding or number of channels that can't be.
@@ -61,6 +65,7 @@ class Start:
     call: str | None = None
     queue: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    speaker: Speaker | None = None
 
     def __post_init__(self) -> None:
         if self.encoding not in SAMPLE_BYTES:
@@ -86,6 +91,7 @@ class Start:
         said |= {key: list(value) for key, value in lists.items() if value is not None}
         words = {"call": self.call, "queue": self.queue}
         said |= {key: value for key, value in words.items() if value is not None}
+        said |= {} if self.speaker is None else {"speaker": _speaker(self.speaker)}
         return said | ({"metadata": dict(self.metadata)} if self.metadata else {})
 
     def encoded(self, sound: Sound) -> memoryview:
@@ -123,6 +129,20 @@ class Start:
             raise UsageError(f"an array of {sound.dtype}: send float of full scale ±1, or int16")
         mixed = np.ascontiguousarray(sound.T, dtype=np.float32).ravel()
         return s16le_encode(mixed) if self.encoding == "s16le" else mulaw_encode(mixed).tobytes()
+
+
+def speaker_words(speaker: Speaker) -> str:
+    """As a field of a form has it."""
+    if isinstance(speaker, str):
+        return speaker
+    return ",".join(f"{channel}={id}" for channel, id in speaker.items())
+
+
+def _speaker(speaker: Speaker) -> Any:
+    """As `session.start` has it."""
+    if not isinstance(speaker, str):
+        return {str(channel): {"voice": id} for channel, id in speaker.items()}
+    return speaker if speaker in ("auto", "none") else {"voice": speaker}
 
 
 def stream_address(url: str) -> str:

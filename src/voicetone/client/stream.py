@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import random
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ from voicetone.client.events import (
     number_of,
     parse,
 )
-from voicetone.client.settings import Encoding, Sound, Start, stream_address
+from voicetone.client.settings import Encoding, Sound, Speaker, Start, stream_address
 from voicetone.client.tape import Tape
 from voicetone.errors import UsageError, VoicetoneError
 
@@ -36,6 +37,8 @@ LEAST_KEPT = 15.0
 PIECE_SECONDS = 1.0
 """Longest audio in one message."""
 PIECE_BYTES = 256 << 10
+MOST_WAITING = 1000
+"""Transcripts whose audio has not been sent."""
 UNREAD = 100_000
 """Events that may wait to be read, those of more than a day."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0
@@ -81,6 +84,7 @@ class AsyncStream:
         self._events: deque[Event] = deque()
         self._some, self._more, self._room = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._updates: deque[dict[str, Any]] = deque()
+        self._words: deque[dict[str, Any]] = deque()
         self._closing = False
         self._closed: Closed | None = None
         self._fatal: ServerError | None = None
@@ -103,6 +107,7 @@ class AsyncStream:
         call: str | None = None,
         queue: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        speaker: Speaker | None = None,
         keep_seconds: float = KEEP_SECONDS,
         patience: float | None = None,
     ) -> AsyncStream:
@@ -120,6 +125,9 @@ class AsyncStream:
             call: your own id of the call.
             queue: where it came in.
             metadata: short words that come back with the call.
+            speaker: whose voice it is, for models that take one: `auto` (the call's own first
+                seconds, which is the default), `none`, the id of an enrolled voice, or ids by
+                channel.
             keep_seconds: audio that is kept for a cut connection; `send` waits beyond it.
             patience: seconds for which a cut connection is tried again; by default as long as
                 the server holds the call.
@@ -132,7 +140,7 @@ class AsyncStream:
         """
         start = Start(
             sample_rate, consent, encoding, channels, channel_names, analyse, call, queue,
-            dict(metadata or {}),
+            dict(metadata or {}), speaker,
         )  # fmt: skip
         stream = cls(url, start, key, keep_seconds, patience)
         await stream._begin()
@@ -215,6 +223,43 @@ class AsyncStream:
         said = {"call": call, "queue": queue, "metadata": metadata and dict(metadata)}
         body = {key: value for key, value in said.items() if value is not None}
         self._updates.append({"type": "session.update", **body})
+        self._more.set()
+
+    async def send_transcript(
+        self,
+        text: str,
+        start: float,
+        end: float,
+        *,
+        channel: int = 1,
+        final: bool = True,
+        language: str | None = None,
+    ) -> None:
+        """Have words read that were said in the call; `TextRead` tells how they read.
+
+        They go out once the audio up to their end has. Send each stretch of a channel once, in
+        order. The server keeps no words.
+
+        Args:
+            text: in English, at most 2000 characters.
+            start: seconds of the call.
+            end: likewise.
+            channel: from 1; the words of one that is not analysed are left alone.
+            final: False for what may still change, which is left alone.
+            language: of the text; `en` is all that is read.
+
+        Raises:
+            ServerError, ConnectionLostError: the call has ended.
+            UsageError: a stream that was closed, or too many words that wait.
+        """
+        self._require_alive()
+        if self._closing:
+            raise UsageError("the stream is closed: open another for more words")
+        if len(self._words) >= MOST_WAITING:
+            raise UsageError(f"{MOST_WAITING} transcripts wait for their audio: send that first")
+        said = {"start": start, "end": end, "text": text, "channel": channel, "final": final}
+        said |= {} if language is None else {"language": language}
+        self._words.append({"type": "transcript", **said})
         self._more.set()
 
     async def close(self) -> Closed:
@@ -320,8 +365,16 @@ class AsyncStream:
             while piece := self._tape.read(self._sent, most):
                 self._sent += len(piece) // self._start.frame_bytes
                 await connection.send(piece)
+                await self._say(connection, self._sent / rate + SLACK)
             ending = self._closing and self._sent == self._tape.end
+            await self._say(connection, math.inf if ending else self._sent / rate + SLACK)
         await connection.send('{"type":"session.close"}')
+
+    async def _say(self, connection: ClientConnection, until: float) -> None:
+        """Send the words of the call's audio up to a second."""
+        while self._words and self._words[0]["end"] <= until:
+            await connection.send(json.dumps(self._words[0]))
+            self._words.popleft()
 
     async def _again(self) -> ClientConnection:
         """Resume the call on a new connection."""

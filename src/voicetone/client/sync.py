@@ -90,6 +90,23 @@ class Stream:
         """Change what is said about the call; see `AsyncStream.update`."""
         self._run(self._inner.update(call=call, queue=queue, metadata=metadata))
 
+    def send_transcript(
+        self,
+        text: str,
+        start: float,
+        end: float,
+        *,
+        channel: int = 1,
+        final: bool = True,
+        language: str | None = None,
+    ) -> None:
+        """Have words read that were said in the call; see `AsyncStream.send_transcript`."""
+        self._run(
+            self._inner.send_transcript(
+                text, start, end, channel=channel, final=final, language=language
+            )
+        )
+
     def close(self) -> Closed:
         """Have the rest analysed and wait for the end; see `AsyncStream.close`.
 

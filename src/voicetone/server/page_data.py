@@ -21,6 +21,7 @@ from voicetone.types import (
     FileResult,
     Overall,
     Segment,
+    SpeakerUse,
     Window,
 )
 
@@ -396,6 +397,7 @@ def _channel(
         current=tuple(Current(**e["current"]) for e in tones),
         overall=Overall(**overall),
         speech=tuple(Segment(e["start"], e["end"]) for e in own if e["type"] == "speech.end"),
+        speaker=SpeakerUse.from_dict(end["speaker"]) if end and end.get("speaker") else None,
     )
 
 
