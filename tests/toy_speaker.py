@@ -38,7 +38,8 @@ BY_FRAMES = {
     "size": 26,
 }
 NETWORK_SIZE = 6
-_HEARD = {
+WIDTH, FRAMES_HEARD = 13, 64  # as `FRAMES` says
+_HEARD: dict[str, Any] = {
     "input": "logmel",
     "output": "",
     "bands": 8,
@@ -101,18 +102,18 @@ def _classifier(head: str, labels: int, size: int, *, by_frames: bool) -> ModelP
     By frames, the mean is normalised with the voice's first instead.
     """
     rng = np.random.default_rng(5)
-    width, frames = FRAMES["size"], FRAMES["frames"]
-    constants = {
+    width, frames = WIDTH, FRAMES_HEARD
+    constants: dict[str, Any] = {
         "W": rng.standard_normal((width, labels)).astype(np.float32),
         "V": (3 * rng.standard_normal((size, labels))).astype(np.float32),
         "nobody": rng.standard_normal((1, labels)).astype(np.float32),
         "general": rng.standard_normal((1, width)).astype(np.float32),
         "small": np.float32(0.05),
         "half": np.float32(0.5),
-        "last": np.int64([2]),
-        "begin": np.int64([0]),
-        "width": np.int64([width]),
-        "across": np.int64([1]),
+        "last": np.array([2], np.int64),
+        "begin": np.array([0], np.int64),
+        "width": np.array([width], np.int64),
+        "across": np.array([1], np.int64),
     }
     node = helper.make_node
     nodes = [
@@ -150,7 +151,7 @@ def _network() -> ModelProto:
         helper.make_node("ReduceMean", ["bands"], ["mean"], axes=[1], keepdims=0),
         helper.make_node("MatMul", ["mean", "P"], ["voice"]),
     ]
-    inputs = {"bands": ["batch", "time", 8]}
+    inputs: dict[str, list[Any]] = {"bands": ["batch", "time", 8]}
     return _model("speaker", nodes, constants, inputs, {"voice": ["batch", NETWORK_SIZE]})
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from voicetone.audio.decode import read_audio
 from voicetone.audio.find import display
 from voicetone.audio.units import SAMPLE_RATE, to_samples
 from voicetone.errors import AudioError, BundleError, DataError, UsageError
-from voicetone.features.speaker import SpeakerEncoder, require_size
+from voicetone.features.speaker import SpeakerEncoder, checked, require_size
 from voicetone.features.speaker_enrol import Active, Enrolment, by_energy, enrol
 from voicetone.features.speaker_frames import FrameStatistics
 from voicetone.pretrained.predictor import Predictor
@@ -57,6 +58,7 @@ def enrol_for(
         BundleError: the model's network of voices fails.
     """
     encoder = _encoder(predictor)
+    waves = [checked(wave) for wave in waves]
     names = [*names] or [f"enrolment {i + 1}" for i in range(len(waves))]
     if isinstance(encoder, FrameStatistics):
         return encoder.enrol(zip(names, waves, strict=True), seconds, active)
@@ -198,7 +200,7 @@ class Listening:
             return None
         return np.concatenate(self._held)
 
-    def hear(self, samples: Floats, active: Floats) -> None:
+    def hear(self, samples: Floats, active: NDArray[np.float64]) -> None:
         """Take a job's samples and which of its frames are active speech.
 
         Args:

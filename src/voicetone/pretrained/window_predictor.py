@@ -184,7 +184,7 @@ class WindowPredictor:
             inputs = {"features": values[None], "mask": mask[None]}
         if speaker is not None:
             told = np.zeros(speaker.size, np.float32) if voice is None else voice
-            inputs |= {"voice": told[None], "known": np.float32([voice is not None])}
+            inputs |= {"voice": told[None], "known": np.array([voice is not None], np.float32)}
         (logits,) = run_graph(self._graph, inputs, [self._spec.head])
         check_finite(logits, self._spec.graphs.classifier)
         return np.asarray(logits[0])

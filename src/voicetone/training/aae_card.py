@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +19,9 @@ from voicetone.evaluation.table import read_predictions
 from voicetone.features.sets import OPENSMILE, FeatureConfig
 from voicetone.pretrained.spec import Space
 from voicetone.pretrained.window_predictor import sentiment_of
-from voicetone.training.aae_trained import Network, TrainedRun
 from voicetone.training.classifier_data import read_corpus
 from voicetone.training.systems_data import feature_config
+from voicetone.training.systems_trained import OpenedRun, TrainedNetwork
 from voicetone.training.tone_scores import HANGOVER_FRAMES, RELEASE, sure_curve
 from voicetone.types import EMOTION_TO_SENTIMENT, SENTIMENTS, Utterance
 
@@ -38,10 +38,12 @@ PATENT = (
 class Export:
     """One network of a run on its way to a bundle."""
 
-    run: TrainedRun
-    network: Network
+    run: OpenedRun[Any, Any]
+    network: TrainedNetwork[Any]
     index: int
     """Of its y."""
+    labels: tuple[str, ...]
+    """Its classes."""
     head: Space
     name: str
     licence: str
@@ -58,18 +60,18 @@ class Export:
         """What it hears."""
         return feature_config(self.network.checkpoint.features)
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Its classes."""
-        return self.network.checkpoint.labels[self.index]
+
+Card = Callable[[Export, str, list[Manifest], Mapping[str, str]], str]
+"""Writes the card of a network: also given the bundle's name, the corpora and the metrics."""
 
 
-def bundle_facts(made: Export, macs: int) -> dict[str, Any]:
+def bundle_facts(made: Export, macs: int, write: Card | None = None) -> dict[str, Any]:
     """What `bundle.json` says beside features, graph and hashes.
 
     Args:
         made: the network.
         macs: multiply-adds of one window.
+        write: the card; that of an autoencoder if not given.
     """
     emotional = made.head == "emotion"
     labelled = [read_corpus(choice) for choice in made.run.recipe.corpora]
@@ -106,7 +108,7 @@ def bundle_facts(made: Export, macs: int) -> dict[str, Any]:
         "licence": made.licence or f"as the training data's: {licences}",
         "attribution": [f"{m.corpus}: {m.citation}; {m.licence}" for m in manifests],
         "notice": notice(made, name),
-        "card": card(made, name, manifests, found),
+        "card": (write or card)(made, name, manifests, found),
         "metrics": found,
     }
 

@@ -124,6 +124,7 @@ def measured(
         run=run,
         network=network,
         index=index,
+        labels=network.checkpoint.labels[index],
         head=head,
         name=name,
         licence=licence,

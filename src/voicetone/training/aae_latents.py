@@ -211,7 +211,7 @@ class _Collected:
         return [p.name for p in draw_codes(codes.z, columns, known, out, title)]
 
 
-def trained_facts(run: OpenedRun[Any, Any, Any], path: Path, fold: Fold) -> dict[str, Any]:
+def trained_facts(run: OpenedRun[Any, Any], path: Path, fold: Fold) -> dict[str, Any]:
     """What `latents.json` says of one network: its fold, its weights and its speakers."""
     utterances, rows = run.material.utterances, run.material.rows
 
@@ -230,7 +230,7 @@ def trained_facts(run: OpenedRun[Any, Any, Any], path: Path, fold: Fold) -> dict
 
 def write_rows(
     out: Path,
-    run: OpenedRun[Any, Any, Any],
+    run: OpenedRun[Any, Any],
     tested: Sequence[tuple[str, Rows]],
     values: Mapping[str, NDArray[Any]],
     axes: str,

@@ -36,11 +36,11 @@ from voicetone.types import Floats
 _SAME_Y = 0.01  # probabilities further apart than this are not rounding
 
 
-Network = TrainedNetwork[Aae, AaeConfig]
+Network = TrainedNetwork[Checkpoint[Aae, AaeConfig]]
 
 
 @dataclass(frozen=True)
-class TrainedRun(OpenedRun[AaeRecipe, Aae, AaeConfig]):
+class TrainedRun(OpenedRun[AaeRecipe, Checkpoint[Aae, AaeConfig]]):
     """One system on one target, with the networks of one seed."""
 
     targets: tuple[str, ...]

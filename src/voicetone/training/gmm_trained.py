@@ -8,11 +8,11 @@ from pathlib import Path
 from voicetone.errors import DataError
 from voicetone.models.gmm_aae import GmmAae, GmmConfig
 from voicetone.training.gmm_recipe import CodesRecipe
-from voicetone.training.replica_checkpoint import read_codes_checkpoint
+from voicetone.training.replica_checkpoint import Checkpoint, read_codes_checkpoint
 from voicetone.training.systems_trained import OpenedRun, TrainedNetwork, open_folder
 
-CodesNetwork = TrainedNetwork[GmmAae, GmmConfig]
-CodesRun = OpenedRun[CodesRecipe, GmmAae, GmmConfig]
+CodesNetwork = TrainedNetwork[Checkpoint[GmmAae, GmmConfig]]
+CodesRun = OpenedRun[CodesRecipe, Checkpoint[GmmAae, GmmConfig]]
 
 
 def open_codes(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import TypeAdapter
 
@@ -15,25 +15,38 @@ from voicetone.errors import DataError, UsageError
 from voicetone.training.classifier_data import Material
 from voicetone.training.classifier_recipe import CorpusChoice
 from voicetone.training.protocol import Fold, FoldTable, read_folds
-from voicetone.training.replica_checkpoint import Checkpoint, Config, Net
 from voicetone.training.runs import RunFolder
 from voicetone.training.systems_data import Sources, sources
 from voicetone.training.systems_recipe import SystemsRecipe
 
+
+class Kept(Protocol):
+    """Weights that know which fold and seed they are of."""
+
+    @property
+    def fold(self) -> str:
+        """Its name."""
+
+    @property
+    def seed(self) -> int:
+        """Of the training."""
+
+
 Recipe = TypeVar("Recipe", bound=SystemsRecipe)
+Weights = TypeVar("Weights", bound=Kept)
 
 
 @dataclass(frozen=True)
-class TrainedNetwork(Generic[Net, Config]):
+class TrainedNetwork(Generic[Weights]):
     """The network of one fold."""
 
     fold: Fold
     path: Path
-    checkpoint: Checkpoint[Net, Config]
+    checkpoint: Weights
 
 
 @dataclass(frozen=True)
-class OpenedRun(Generic[Recipe, Net, Config]):
+class OpenedRun(Generic[Recipe, Weights]):
     """One system on one target, with the networks of one seed."""
 
     path: Path
@@ -45,7 +58,7 @@ class OpenedRun(Generic[Recipe, Net, Config]):
     seed: int
     folds: tuple[str, ...]
     """Names of all folds of the run."""
-    networks: tuple[TrainedNetwork[Net, Config], ...]
+    networks: tuple[TrainedNetwork[Weights], ...]
     """Of the folds that are looked at, in the order of the folds."""
     found: Sources
     folder: RunFolder
@@ -60,12 +73,12 @@ def open_folder(
     path: Path,
     recipe_type: type[Recipe],
     kind: str,
-    read: Callable[[Path], Checkpoint[Net, Config]],
+    read: Callable[[Path], Weights],
     *,
     fold: str = "",
     seed: int | None = None,
     data: Sequence[Path] = (),
-) -> OpenedRun[Recipe, Net, Config]:
+) -> OpenedRun[Recipe, Weights]:
     """Read a run back and make sure that its data are still what it learnt from.
 
     Args:
@@ -176,7 +189,7 @@ def _recipe(
     return replace(recipe, corpora=corpora, protocol=protocol)
 
 
-def require_place(checkpoint: Checkpoint[Any, Any], path: Path, fold: str, seed: int) -> None:
+def require_place(checkpoint: Kept, path: Path, fold: str, seed: int) -> None:
     """Make sure that weights are of the fold and seed that their place says.
 
     Raises:
