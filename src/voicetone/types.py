@@ -385,6 +385,7 @@ def _channel_dict(c: ChannelResult) -> dict[str, Any]:
         "overall": c.overall.to_dict(),
         "speech": [[round(s.start, 3), round(s.end, 3)] for s in c.speech],
         **({} if c.speaker is None else {"speaker": c.speaker.to_dict()}),
+        **({"estimated": True} if c.estimated else {}),
     }
 
 

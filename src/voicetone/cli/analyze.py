@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
-from voicetone.cli.output import PER_FILE, TABLES, Outputs
+from voicetone.cli.output import PER_FILE, TABLES, Outputs, complain
+from voicetone.cli.splitting import caution, splitting_of
 from voicetone.errors import UsageError
 
 if TYPE_CHECKING:
@@ -69,6 +70,24 @@ def analyze(
         typer.Option(
             metavar="A,B|all",
             help="Which channels to analyse, by name, or all of them.",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    split_speakers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|auto",
+            help="One channel holds several parties: give each a line of its own. N is how many "
+            "there are, which is better than auto. An estimate, and for recordings only: a live "
+            "call can't be heard to its end first.",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    split_encoder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="dvector|statistics",
+            help="What tells the voices apart. Default: dvector where it has been converted.",
             rich_help_panel=INPUT,
         ),
     ] = None,
@@ -180,6 +199,9 @@ def analyze(
         if selected is not None:
             raise UsageError("--channels and --analyse both say what to analyse: give one of them")
         selected = by_name(analyse, names)
+    split = splitting_of(split_speakers, split_encoder)
+    if split is not None and not quiet and (line := caution(split, split_encoder)):
+        complain(line)
     code = run_batch(
         Request(
             paths=tuple(paths),
@@ -192,6 +214,7 @@ def analyze(
                 names=names,
                 picture=html is not None,
                 debug=debug,
+                split=split,
             ),
             jobs=jobs,
             force=force,

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,6 +175,7 @@ class Batch:
                 self.inputs[i],
                 self.request.settings.raw,
                 [channel["channel"] for channel in data["channels"]],
+                data.get("split"),
             )
         self._write_own(i, data, peaks, picture=peaks is not None)
         self._stream(data)
@@ -287,16 +288,31 @@ class Batch:
         return self.codes[0] if len(self.inputs) == 1 else 3
 
 
-def read_peaks(path: Path, raw: RawFormat | None, channels: list[int]) -> Floats:
-    """The outline of a recording whose result is known already, of these channels."""
+def read_peaks(
+    path: Path,
+    raw: RawFormat | None,
+    channels: list[int],
+    split: Mapping[str, Any] | None = None,
+) -> Floats:
+    """The outline of a recording whose result is known already, of these channels.
+
+    Args:
+        path: of the recording.
+        raw: what headerless audio is.
+        channels: from 1.
+        split: who spoke when, where they are the parties of one channel.
+    """
     from voicetone.audio.decode import open_audio
     from voicetone.inference.channels import rows_of
     from voicetone.inference.overview import Overview
+    from voicetone.inference.split_file import PartyMask
 
     overview, rows = Overview(), rows_of(channels)
     with open_audio(path, raw) as source:
+        mask = PartyMask(split["turns"], source.rate) if split and split["turns"] else None
         for block in source.blocks():
-            overview.push(block[rows])
+            first = source.position - block.shape[1]
+            overview.push(block[rows] if mask is None else mask.rows(block[rows[0]], first))
     return overview.peaks()
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
     from voicetone.audio.decode import RawFormat
+    from voicetone.inference.split_file import Splitting
     from voicetone.pretrained.predictor import Predictor
     from voicetone.types import FileResult, Floats
 
@@ -40,10 +41,12 @@ class Settings:
     names: tuple[str, ...] | None
     picture: bool  # collect the peaks that the HTML report draws
     debug: bool
+    split: Splitting | None = None
 
     def text(self) -> str:
         """What of this changes a result, for the fingerprint."""
-        return repr((self.raw, self.channels, self.names))
+        text = repr((self.raw, self.channels, self.names))
+        return text if self.split is None else f"{text} {self.split.id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,7 @@ def analyse_one(
             names=settings.names,
             progress=progress,
             overview=overview,
+            split=settings.split,
         )
     except Exception as error:  # even a defect of ours must not cost the other files
         trace = traceback.format_exc() if settings.debug else None

@@ -7,7 +7,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from voicetone.audio.find import display
 from voicetone.cli.tracks import display_name, top
-from voicetone.evaluation.call_words import newest_parts, turning_points, verdict
+from voicetone.evaluation.call_words import newest_parts, split_cautions, turning_points, verdict
 from voicetone.types import ChannelResult, FileResult, Overall, Scores
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ def show(result: FileResult, sure_from: float, stream: IO[str]) -> str:
         console.print(title, soft_wrap=True)  # a path is not to be cut in two
         for channel in result.channels:
             console.print(_channel_table(result, channel, sure_from, console.width))
+        for line in split_cautions(result):
+            console.print(Text(line, style="yellow"))
         console.print(Text(LEGEND, style="dim"))
 
     return _draw(draw, stream)
@@ -107,7 +109,8 @@ def _channel_table(
     from rich.text import Text
 
     table = Table(box=box.ROUNDED, show_header=False, title_justify="left", title_style="bold")
-    table.title = Text(f"channel {channel.channel}  {display(channel.name or '')}".rstrip())
+    name = display_name(channel) if channel.name else ""
+    table.title = Text(f"channel {channel.channel}  {display(name)}".rstrip())
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     overall = channel.overall

@@ -35,8 +35,9 @@ def top(scores: Scores | None, at_least: float = 0.0) -> str | None:
 
 
 def display_name(channel: ChannelResult) -> str:
-    """The channel's name, or `channel1` and so on."""
-    return channel.name or f"channel{channel.channel}"
+    """The channel's name, or `channel1` and so on; a party that was estimated says so."""
+    name = channel.name or f"channel{channel.channel}"
+    return f"{name} (estimated)" if channel.estimated else name
 
 
 def stretches(channel: ChannelResult, duration: float, sure_from: float) -> list[Stretch]:

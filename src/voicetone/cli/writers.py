@@ -91,7 +91,7 @@ def columns(spaces: LabelSpaces) -> list[str]:
     names = ["file", "channel", "name", "start", "end", "speech", "speech_seconds"]
     for space in ("sentiment", "emotion"):
         names += [space, *(f"{space}_{label}" for label in spaces[space])]
-    return names
+    return [*names, "estimated"]
 
 
 def rows(result: FileResult, spaces: LabelSpaces, sure_from: float) -> Iterator[dict[str, Any]]:
@@ -107,7 +107,7 @@ def rows(result: FileResult, spaces: LabelSpaces, sure_from: float) -> Iterator[
                 "speech": window.speech,
                 "speech_seconds": round(window.speech_seconds, 3),
             }
-            yield row | _scores(window, spaces, sure_from)
+            yield row | _scores(window, spaces, sure_from) | {"estimated": channel.estimated}
 
 
 def write_csv(
@@ -119,7 +119,8 @@ def write_csv(
     writer.writeheader()
     for result in results:
         for row in rows(result, spaces, sure_from):
-            writer.writerow(row | {"speech": str(row["speech"]).lower()})
+            flags = {name: str(row[name]).lower() for name in ("speech", "estimated")}
+            writer.writerow(row | flags)
     text.flush()
     text.detach()
 
@@ -134,6 +135,7 @@ def write_parquet(
     """
     pa, pq = require_parquet()
     kinds = {"file": pa.string(), "name": pa.string(), "speech": pa.bool_()}
+    kinds |= {"estimated": pa.bool_()}
     kinds |= {"channel": pa.int16(), "sentiment": pa.string(), "emotion": pa.string()}
     schema = pa.schema([(name, kinds.get(name, pa.float32())) for name in columns(spaces)])
     with pq.ParquetWriter(out, schema, compression="zstd") as writer:

@@ -113,6 +113,7 @@ def render(
         duration=result.duration,
         length=clock(duration) if duration >= 1 else f"{result.duration:.3f} s",
         lanes=lanes,
+        held=_held(result),
         turns=sorted((p for lane in lanes for p in lane.points), key=lambda p: p.number),
         cautions=cautions(result),
         ticks=picture.ticks(duration),
@@ -166,6 +167,15 @@ def _lane(result: FileResult, index: int, peaks: Floats, duration: float, sure_f
         windows=len(channel.windows),
         height=(HEAT_TOP + HEAT_ROW * len(emotions) if spoken else sum(SPEECH) + 6) + AXIS,
     )
+
+
+def _held(result: FileResult) -> str:
+    """How many channels or parties there are, in words."""
+    count, what = len(result.channels), "channel"
+    if result.split is not None and result.split.speakers:
+        what = "speaker"
+    words = f"{count} {what}" if count == 1 else f"{count} {what}s"
+    return f"1 channel, {words} (estimated)" if what == "speaker" else words
 
 
 def _point(point: TurningPoint, duration: float) -> Point:

@@ -178,6 +178,7 @@ def cautions(result: FileResult) -> list[str]:
             "Where there is speech was estimated from the energy of the sound alone: noise and "
             "music can pass for it."
         )
+    found += split_cautions(result)
     sole = len(result.channels) == 1
     for channel in result.channels:
         who = "The recording" if sole else title_of(channel, sole)
@@ -200,6 +201,31 @@ def cautions(result: FileResult) -> list[str]:
     return found
 
 
+def split_cautions(result: FileResult) -> list[str]:
+    """What it means that one channel was split into its parties, a sentence each."""
+    split = result.split
+    if split is None or not split.speakers:
+        return []
+    found = [
+        "Who speaks is an estimate: one recorded channel was split by how the voices sound. Where "
+        "voices are alike, one voice changes, or several speak at once, words of one party count "
+        "for another."
+    ]
+    if split.encoder.startswith("statistics"):
+        found.append(
+            "The voices were told apart by plain statistics, which err more than d-vectors do."
+        )
+    if split.speakers == 1:
+        asked = "" if split.asked is None else f", though {split.asked} were said to be there"
+        found.append(f"Only one voice could be told{asked}: all speech stands on its line.")
+    elif split.asked is not None and split.speakers < split.asked:
+        found.append(
+            f"Only {split.speakers} voices could be told, though {split.asked} were said to be "
+            "there."
+        )
+    return found
+
+
 def verdict(channel: ChannelResult) -> str:
     """The overall tone: its label, `don't know` in doubt, `no speech` where there was none, and
     `no answer` where there was some that the model could not judge."""
@@ -214,7 +240,8 @@ def title_of(channel: ChannelResult, sole: bool) -> str:
     """What a heading calls the channel."""
     if channel.name is None:
         return "Recording" if sole else f"Channel {channel.channel}"
-    return channel.name[:1].upper() + channel.name[1:]
+    title = channel.name[:1].upper() + channel.name[1:]
+    return f"{title} (estimated)" if channel.estimated else title
 
 
 def tone_of(channel: ChannelResult, sole: bool = False) -> str:

@@ -19,8 +19,8 @@ from voicetone.audio.decode import AudioSource, RawFormat, open_audio
 from voicetone.audio.resample import StreamResampler
 from voicetone.audio.units import SAMPLE_RATE, to_samples, to_seconds
 from voicetone.errors import AudioError, UsageError
-from voicetone.features.dvector import graph_path
-from voicetone.features.speaker import SpeakerEncoder
+from voicetone.features.dvector import DVector, graph_path
+from voicetone.features.speaker import SpeakerEncoder, StatisticsEncoder
 from voicetone.features.speaker_clusters import MOST_VOICES
 from voicetone.inference.channels import rows_of
 from voicetone.inference.collect import BLOCK_SECONDS, Collected, Progress, collect, file_flags
@@ -66,6 +66,12 @@ class Splitting:
             raise UsageError(
                 f"{self.encoder[:60]!r} tells no voices apart: use {' or '.join(ENCODERS)}"
             )
+
+    @property
+    def id(self) -> str:
+        """What of it changes a result."""
+        encoder = {"statistics": StatisticsEncoder.id, "dvector": DVector.id}[self.encoder]
+        return f"split {self.speakers or 'auto'} {encoder}"
 
 
 def default_encoder() -> str:
