@@ -135,7 +135,8 @@ def read_personal(path: Path) -> PersonalCalibration:
             f"{path}: can't be read as a personal calibration ({error.strerror}): check the path"
         ) from error
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError, DataError) as error:
-        raise DataError(f"{path}: no personal calibration ({error}): fit it again") from error
+        reason = " ".join(str(error).split()).removesuffix(": fit it again")
+        raise DataError(f"{path}: no personal calibration ({reason}): fit it again") from error
 
 
 def fit(

@@ -94,7 +94,8 @@ class Gain:
         over_control: the UAR less that with another speaker's calibration, which tells whether it
             is the speaker that helps; `control_low`, `control_high` its interval.
         speakers: judged; `worse` of them have a lower UAR with it.
-        verdict: "better", "worse" or "open", by the interval.
+        verdict: "better" or "worse" where the interval says so, else "open"; "no change" where
+            the other speakers always chose to leave all as it is.
     """
 
     method: str
@@ -364,17 +365,19 @@ def _gain(
     own, wrong, without = (
         _table(corpus, splits, cell.kind, v) for v in (said.own, said.wrong, plain)
     )
-    apart = difference(own, without, "uar", plan.draws, plan.seed)
-    control = difference(own, wrong, "uar", plan.draws, plan.seed)
+    unchanged = bool(np.isinf(said.strengths).all())
+    draws = 1 if unchanged else plan.draws  # every draw of no difference is none
+    apart = difference(own, without, "uar", draws, plan.seed)
+    control = difference(own, wrong, "uar", draws, plan.seed)
     scores = {
         key: [float(np.mean([of(t.scores, t.truth_codes) for t in table.by_seed()]))
               for table in (without, own)]
         for key, of in (("ece", calibration.ece), ("nll", calibration.nll))
     }  # fmt: skip
     places = [s.enrolment(cell.kind, cell.amount) for s in splits]
-    verdict = "open"
+    verdict = "no change" if unchanged else "open"
     if apart.low is not None and apart.high is not None:
-        verdict = "better" if apart.low > 0 else "worse" if apart.high < 0 else "open"
+        verdict = "better" if apart.low > 0 else "worse" if apart.high < 0 else verdict
     chosen = [f"{s:g}" for s in said.strengths]
     return Gain(
         method=cell.method,

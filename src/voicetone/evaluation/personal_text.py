@@ -60,10 +60,10 @@ def _row(row: Mapping[str, Any]) -> list[str]:
         row["method"],
         number(row["uar_without"]),
         number(row["uar"]),
-        f"{row['difference']:+.3f}",
-        "–" if row["low"] is None else f"{row['low']:+.3f} to {row['high']:+.3f}",
+        _signed(row["difference"]),
+        "–" if row["low"] is None else f"{_signed(row['low'])} to {_signed(row['high'])}",
         p_value(row["p"]),
-        f"{row['over_control']:+.3f}",
+        _signed(row["over_control"]),
         f"{row['wa_without']:.3f} → {row['wa']:.3f}",
         f"{row['ece_without']:.3f} → {row['ece']:.3f}",
         f"{row['worse']} of {row['speakers']}",
@@ -74,6 +74,11 @@ def _row(row: Mapping[str, Any]) -> list[str]:
 def _had(row: Mapping[str, Any]) -> str:
     """In brackets how many clips there were, where speakers have fewer than asked for."""
     return f" ({row['used']:.1f})" if row["used"] < row["clips"] - 0.05 else ""
+
+
+def _signed(value: float) -> str:
+    """With its sign; a zero is no negative one."""
+    return f"{round(value, 3) + 0.0:+.3f}"
 
 
 def _counted(number_of: int, thing: str) -> str:
