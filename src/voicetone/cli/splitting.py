@@ -9,8 +9,6 @@ from voicetone.errors import UsageError
 if TYPE_CHECKING:
     from voicetone.inference.split_file import Splitting
 
-AUTO = "auto"
-
 
 def splitting_of(speakers: str | None, encoder: str | None) -> Splitting | None:
     """What the two options ask for; None for no split.
@@ -29,19 +27,21 @@ def splitting_of(speakers: str | None, encoder: str | None) -> Splitting | None:
                 "--split-encoder is for --split-speakers: give that too, or leave it out"
             )
         return None
-    from voicetone.features.speaker_clusters import MOST_VOICES
-    from voicetone.inference.split_file import Splitting, default_encoder, encoder_of
+    from voicetone.inference.split_file import (
+        Splitting,
+        default_encoder,
+        encoder_of,
+        speakers_in,
+    )
     from voicetone.pretrained.speakers import ENCODERS
 
-    number = int(speakers) if speakers.isdecimal() and len(speakers) < 4 else 0
-    if speakers != AUTO and not 2 <= number <= MOST_VOICES:
-        raise UsageError(
-            f"--split-speakers {speakers[:40]}: give how many there are, 2 to {MOST_VOICES}, "
-            f"or {AUTO}"
-        )
+    try:
+        number = speakers_in(speakers)
+    except UsageError as error:
+        raise UsageError(f"--split-speakers {error}") from None
     if encoder is not None and encoder not in ENCODERS:
         raise UsageError(f"--split-encoder {encoder[:40]}: not known: use {' or '.join(ENCODERS)}")
-    splitting = Splitting(number or None, encoder or default_encoder())
+    splitting = Splitting(number, encoder or default_encoder())
     encoder_of(splitting)
     return splitting
 

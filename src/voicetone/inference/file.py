@@ -69,6 +69,7 @@ def analyze(
             names=names,
             progress=progress,
             overview=overview,
+            speakers=speakers,
         )
     with open_audio(path, raw) as source:
         try:

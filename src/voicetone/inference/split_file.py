@@ -24,6 +24,7 @@ from voicetone.features.speaker import SpeakerEncoder, StatisticsEncoder
 from voicetone.features.speaker_clusters import MOST_VOICES
 from voicetone.inference.channels import rows_of
 from voicetone.inference.collect import BLOCK_SECONDS, Collected, Progress, collect, file_flags
+from voicetone.inference.enrolment import Speakers
 from voicetone.inference.live import LiveSession
 from voicetone.inference.overview import Overview
 from voicetone.inference.split import SplitSettings, Turn, split_speakers, tightened
@@ -34,6 +35,8 @@ from voicetone.types import ChannelResult, FileResult, Floats, Split
 MOST_SECONDS = 2 * 3600.0
 """Of a recording that is split: all of its sound is held, 64 kB a second."""
 EDGE = 0.25  # seconds around the others' turns that are silenced too: where words begin and end
+
+AUTO = "auto"
 
 PartyTurn = tuple[float, float, int]
 """Start and end in seconds, and the speaker's number from 1."""
@@ -74,6 +77,18 @@ class Splitting:
         return f"split {self.speakers or 'auto'} {encoder}"
 
 
+def speakers_in(words: str) -> int | None:
+    """How many speakers `2` or `auto` asks for; None for as many as are found.
+
+    Raises:
+        UsageError: neither `auto` nor a number that can be.
+    """
+    number = int(words) if words.isdecimal() and len(words) < 4 else 0
+    if words != AUTO and not 2 <= number <= MOST_VOICES:
+        raise UsageError(f"{words[:40]}: give how many there are, 2 to {MOST_VOICES}, or {AUTO}")
+    return number or None
+
+
 def default_encoder() -> str:
     """`dvector` where its network has been converted, else `statistics`."""
     return "dvector" if graph_path().is_file() else "statistics"
@@ -103,6 +118,7 @@ def analyze_split(
     names: Sequence[str] | None = None,
     progress: Progress | None = None,
     overview: Overview | None = None,
+    speakers: Speakers = "auto",
 ) -> FileResult:
     """Analyse a recording's one channel party by party.
 
@@ -117,12 +133,19 @@ def analyze_split(
         names: of the recording's channels.
         progress: told of the seconds done and in all; both ways through count half.
         overview: collects the outline of what each party says.
+        speakers: `auto` or None, as nobody knows beforehand which party is whose voice.
 
     Raises:
         AudioError: the file can't be read or analysed, or is too long.
-        UsageError: more than one channel would be analysed; names or channels that don't fit.
+        UsageError: more than one channel would be analysed; names or channels that don't fit; a
+            voice that was enrolled.
         BundleError, DataError: a model or an encoder that is missing or fails.
     """
+    if speakers not in ("auto", None):
+        raise UsageError(
+            f"{path}: an enrolled voice and a split by speaker: nobody knows beforehand which "
+            "party it is: leave one of them out"
+        )
     encoder = encoder_of(splitting)
     with open_audio(path, raw) as source:
         heard = _heard(source, predictor, splitting, channels, names, progress)
@@ -133,7 +156,7 @@ def analyze_split(
     count = len({turn.speaker for turn in turns})
     found: tuple[ChannelResult, ...]
     if count:
-        found = _parties(heard, turns, predictor, progress, overview)
+        found = _parties(heard, turns, predictor, speakers, progress, overview)
     else:
         found = (heard.whole,)
         if overview is not None:
@@ -146,7 +169,9 @@ def analyze_split(
         flags=file_flags(found),
         channels=found,
         speech_from=predictor.spec.speech_from,
-        split=Split(encoder.id, splitting.speakers, count, tuple(tuple(t) for t in turns)),
+        split=Split(
+            encoder.id, splitting.speakers, count, tuple((t.start, t.end, t.speaker) for t in turns)
+        ),
     )
 
 
@@ -225,13 +250,16 @@ def _parties(
     heard: _Heard,
     turns: Sequence[Turn],
     predictor: Predictor,
+    speakers: Speakers,
     progress: Progress | None,
     overview: Overview | None,
 ) -> tuple[ChannelResult, ...]:
     """Each party's result, as if it were a channel."""
     count = max(turn.speaker for turn in turns)
     mask = PartyMask(turns, SAMPLE_RATE)
-    session = LiveSession(predictor, SAMPLE_RATE, count, analysed=range(1, count + 1))
+    session = LiveSession(
+        predictor, SAMPLE_RATE, count, analysed=range(1, count + 1), speakers=speakers
+    )
     results = {party: Collected() for party in session.channels}
     for first, block in _blocks(heard.samples):
         rows = mask.rows(block, first)

@@ -19,11 +19,12 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from voicetone.errors import AudioError, DataError, UsageError, VoicetoneError
-from voicetone.server.lawful import lawful_channels
+from voicetone.server.lawful import lawful_channels, require_lawful_split
 from voicetone.server.refusal import RefusedError
 from voicetone.server.voices import AUTO, ONLY, Asked, packed, speakers_of, unpacked
 
 if TYPE_CHECKING:
+    from voicetone.inference.split_file import Splitting
     from voicetone.pretrained.predictor import Predictor
 
 MOST_REQUEST = 128 * 1024
@@ -48,6 +49,7 @@ class Wanted:
         speaker: whose voices are heard, as pairs of a channel or `ONLY` and `auto`, `none` or the
             id of a voice.
         voices: these, packed, by their ids.
+        split: how many speakers the one channel is split into, or `auto`; None for no split.
         enrol: not the tone is wanted but the voice, of this channel from 1, or of the only one.
     """
 
@@ -60,6 +62,7 @@ class Wanted:
     speaker: tuple[tuple[int, str], ...] = ((ONLY, AUTO),)
     voices: Mapping[str, Any] = field(default_factory=dict, repr=False)
     enrol: int | None = None
+    split: str | None = None
 
     @property
     def asked(self) -> Asked:
@@ -97,6 +100,8 @@ def analysed(path: str, wanted: Wanted, predictor: Predictor, say: Say) -> dict[
     count, length = _looked_at(path, wanted)
     asked = _numbers(count, wanted)
     channels = lawful_channels(count, wanted.names, asked, wanted.staff_reason)
+    if wanted.split is not None:
+        require_lawful_split(count, wanted.names, channels, wanted.staff_reason)
     say({"done": 0.0, "seconds": length})
 
     def progress(done: float, total: float | None) -> None:
@@ -111,8 +116,23 @@ def analysed(path: str, wanted: Wanted, predictor: Predictor, say: Say) -> dict[
         names=wanted.names,
         speakers=speakers_of(wanted.asked, found),
         progress=progress,
+        split=_splitting(wanted),
     )
     return {**result.to_dict(), "file": wanted.name}
+
+
+def _splitting(wanted: Wanted) -> Splitting | None:
+    from voicetone.inference.split_file import (
+        MOST_SECONDS,
+        Splitting,
+        default_encoder,
+        speakers_in,
+    )
+
+    if wanted.split is None:
+        return None
+    most = min(wanted.seconds, MOST_SECONDS)
+    return Splitting(speakers_in(wanted.split), default_encoder(), most)
 
 
 def enrolled(path: str, wanted: Wanted, predictor: Predictor, say: Say) -> dict[str, Any]:

@@ -28,7 +28,16 @@ MOST_RESULT = 256 * 2**20
 BUSY_SECONDS = 10.0
 """When to try again after all places were taken."""
 
-_KEPT = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
+_KEPT = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "TZ",
+    "TMPDIR",
+    "VIRTUAL_ENV",
+    "LD_LIBRARY_PATH",
+    "VOICETONE_CACHE",
+)
 _KEPT_STARTS = ("LC_", "PYTHON", "OMP_", "XDG_")
 
 _LOG = logging.getLogger(__name__)

@@ -53,3 +53,31 @@ def lawful_channels(
     if kept != chosen:
         return kept
     return None if asked is None else tuple(asked)
+
+
+def require_lawful_split(
+    count: int,
+    names: Sequence[str] | None,
+    channels: Sequence[int] | None,
+    staff_reason: str | None,
+) -> None:
+    """A split gives everybody on the channel a line, those at work too, and can't tell who is.
+
+    Args:
+        count: channels of the audio.
+        names: of the channels.
+        channels: that will be analysed, from 1; None for what the names tell.
+        staff_reason: why those at work may be analysed; None forbids it.
+
+    Raises:
+        RefusedError: it is not said that only customers are on the channel.
+        UsageError: names or channels that don't fit.
+    """
+    chosen = choose_channels(count, names, channels).channels
+    if staff_reason is None and not all(names and is_customer(names[c - 1]) for c in chosen):
+        raise RefusedError(
+            "forbidden",
+            "a split by speaker gives staff on the channel a line of their own, and inferring "
+            "emotions of people at work is unlawful in places: name the channel customer if "
+            "nobody on it is at work, or the operator sets a reason",
+        )

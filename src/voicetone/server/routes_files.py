@@ -13,6 +13,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from voicetone.audio.find import display
+from voicetone.errors import UsageError
 from voicetone.server.analysis import MOST_REQUEST, Wanted
 from voicetone.server.jobs import FileSettings, Job, Jobs
 from voicetone.server.keys import Key
@@ -87,7 +89,18 @@ class ChannelOut(BaseModel):
     current: list[CurrentOut]
     overall: OverallOut
     speech: list[tuple[float, float]]
+    estimated: bool = False
     speaker: SpeakerOut | None = None
+
+
+class SplitOut(BaseModel):
+    """How one channel was split into its parties; it is an estimate."""
+
+    estimated: Literal[True]
+    encoder: str
+    asked: int | None
+    speakers: int
+    turns: list[tuple[float, float, int]]
 
 
 class AudioOut(BaseModel):
@@ -99,6 +112,7 @@ class AudioOut(BaseModel):
     flags: list[str]
     channels: list[ChannelOut]
     speech_from: Literal["model", "energy"]
+    split: SplitOut | None = None
 
 
 class TextOut(BaseModel):
@@ -301,6 +315,7 @@ async def _submitted(
         staff_reason=state.settings.limits.staff_reason,
         seconds=settings.seconds,
         channels=settings.channels,
+        split=_split(sent),
     )
     if len(wanted.to_json()) > FIELD_BYTES // 2:
         raise RefusedError("bad_request", "channel_names or analyse are too long")
@@ -308,6 +323,24 @@ async def _submitted(
         wanted = await _with_speaker(state, key, wanted, sent.fields["speaker"])
     text = await _read(state, _words(sent, settings_of(state))) if "text" in sent.fields else None
     return submit(key.name, wanted, sent.file, text)
+
+
+def _split(sent: Sent) -> str | None:
+    """How many speakers a channel is split into, as it was said.
+
+    Raises:
+        RefusedError: no number that can be.
+    """
+    said = sent.fields.get("split_speakers")
+    if said is None:
+        return None
+    from voicetone.inference.split_file import speakers_in
+
+    try:
+        speakers_in(said)
+    except UsageError as error:
+        raise RefusedError("bad_request", f"split_speakers: {display(str(error))}") from None
+    return said
 
 
 async def _with_speaker(state: ServerState, key: Key, wanted: Wanted, said: str) -> Wanted:

@@ -36,6 +36,7 @@ FIELDS = {
     "async": "`true`: answer at once with a job",
     "name": "what to call the recording",
     "speaker": "whose voice it is: `auto`, `none`, the id of a voice, or `1=ID,2=ID` by channel",
+    "split_speakers": "how many share the one channel, each to get a line: 2 to 8, or `auto`",
     "text": "a text in English, such as what was said",
     "language": "of the text; `en` only",
 }
