@@ -51,7 +51,8 @@ numbers are in `docs/results/personal.json`. The methods, and how to use them:
   *another* speaker. Where it is no more than the gain, the speaker is not what helps.
 - RAVDESS: 16 speakers, 8 emotions or 3 sentiments. EMO-DB: 10 speakers, 4 emotions. nEMO: 3
   speakers, 6 emotions. One or two seeds. `speaker`: features normalised per speaker already, by
-  all of the speaker's unlabelled audio.
+  all of the speaker's unlabelled audio, tested clips too. Where a model has that, its outputs have
+  little left to correct.
 - Acted corpora have every label about equally often for each speaker. `centre` and `match` push
   what is said of a speaker towards what is said of others, which is right here and wrong for a
   person who *is* mostly sad: look at the calls of one tone before believing the first tables.
@@ -80,7 +81,8 @@ def measure(name: str, **changes: Any) -> dict[str, Any]:
     from voicetone.evaluation.table import read_predictions
 
     table = read_predictions(RESULTS / TABLES[name])
-    return rounded(measured(table.select(table.seed < SEEDS), Plan(**changes)))
+    found = measured(table.select(table.seed < SEEDS), Plan(**changes))
+    return {key: rounded(value) for key, value in found.items()}
 
 
 def rounded(value: Any) -> Any:
@@ -99,6 +101,7 @@ def page(found: dict[str, Any]) -> str:
         lines += [f"## {title}", "", about, ""]
         for method in METHODS:
             lines += table(found, kind, method)
+    lines += ["## Strength", "", *strengths(found)]
     lines += ["## Calibration", "", "ECE without → with, most clips.", "", *errors(found)]
     return "\n".join(lines)
 
@@ -115,6 +118,8 @@ def table(found: dict[str, Any], kind: str, method: str) -> list[str]:
     amounts = sorted({r["clips"] for each in rows.values() for r in each})
     if not amounts:
         return []
+    if all(r["verdict"] == "no change" for each in rows.values() for r in each):
+        return [f"**`{method}`**: the other speakers always chose to change nothing.", ""]
     head = ["", "without", *(f"{n}" for n in amounts), "to another's", "worse for"]
     lines = [f"**`{method}`**, clips:", ""]
     lines += [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
@@ -138,6 +143,21 @@ def gain(row: dict[str, Any]) -> str:
     if row["low"] is not None:
         text += f" ({100 * row['low']:+.1f} to {100 * row['high']:+.1f})"
     return f"**{text}**" if row["verdict"] in ("better", "worse") else text
+
+
+def strengths(found: dict[str, Any]) -> list[str]:
+    """How often the other speakers chose each pseudo-count, over all tables and clips."""
+    kinds = [(m, "as they come") for m in ("centre", "match", "prior")]
+    kinds += [(m, "labelled") for m in ("bias", "means")]
+    names = list(next(iter(found.values()))["rows"][0]["strengths"])
+    lines = ["How often the other speakers chose each pseudo-count; `inf` changes nothing.", ""]
+    lines += [f"| | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    for method, kind in kinds:
+        rows = [r for measured in found.values() for r in rows_of(measured, kind, method)]
+        total = sum(sum(r["strengths"].values()) for r in rows)
+        shares = [sum(r["strengths"][n] for r in rows) / max(1, total) for n in names]
+        lines.append(f"| `{method}`, {kind} | {' | '.join(f'{s:.0%}' for s in shares)} |")
+    return [*lines, ""]
 
 
 def errors(found: dict[str, Any]) -> list[str]:
@@ -171,6 +191,16 @@ def reading(found: dict[str, Any]) -> list[str]:
     return [*lines, ""]
 
 
+def to_text(found: dict[str, Any]) -> str:
+    """JSON with a line for each row: there are hundreds."""
+    tables = []
+    for name, measured in found.items():
+        rows = ",\n".join(json.dumps(row, ensure_ascii=False) for row in measured["rows"])
+        rest = json.dumps({**measured, "rows": []}, ensure_ascii=False)
+        tables.append(f"{json.dumps(name)}: {rest.removesuffix(']}')}\n{rows}\n]}}")
+    return "{\n" + ",\n".join(tables) + "\n}\n"
+
+
 def main(words: list[str]) -> None:
     """Measure what is asked for and write file and page."""
     path = RESULTS / "personal.json"
@@ -179,8 +209,8 @@ def main(words: list[str]) -> None:
     for name in names:
         found[name] = measure(name)
         found = {n: found[n] for n in TABLES if n in found}
-        text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
-        path.write_text(text, encoding="utf-8", newline="\n")
+        path.write_text(to_text(found), encoding="utf-8", newline="\n")
+    path.write_text(to_text(found), encoding="utf-8", newline="\n")
     (RESULTS / "personal.md").write_text(page(found), encoding="utf-8", newline="\n")
 
 

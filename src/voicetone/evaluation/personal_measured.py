@@ -135,7 +135,7 @@ class _Corpus:
 
     @property
     def labels(self) -> int:
-        return self.scores.shape[2]
+        return int(self.scores.shape[2])
 
     @property
     def speakers(self) -> int:
