@@ -64,7 +64,7 @@ def make_speaker_bundle(folder: Path, kind: str = "statistics", **changes: Any) 
     if kind == "frames":
         content["speaker"] = BY_FRAMES
     if kind == "onnx":
-        graph = _network().SerializeToString()
+        graph = voice_network().SerializeToString()
         (folder / "speaker.onnx").write_bytes(graph)
         content["speaker"] = onnx_part(graph)
         content["graphs"] = {"classifier": "classifier.onnx", "speaker": "speaker.onnx"}
@@ -143,7 +143,7 @@ def _classifier(head: str, labels: int, size: int, *, by_frames: bool) -> ModelP
     return _model("classifier", nodes, constants, {**inputs, "known": [1]}, {head: [1, labels]})
 
 
-def _network() -> ModelProto:
+def voice_network() -> ModelProto:
     """A voice of six values: mean energies of bands through one layer."""
     rng = np.random.default_rng(6)
     constants = {"P": rng.standard_normal((8, NETWORK_SIZE)).astype(np.float32)}
@@ -153,6 +153,18 @@ def _network() -> ModelProto:
     ]
     inputs: dict[str, list[Any]] = {"bands": ["batch", "time", 8]}
     return _model("speaker", nodes, constants, inputs, {"voice": ["batch", NETWORK_SIZE]})
+
+
+def dvector_network() -> ModelProto:
+    """A stand-in for the d-vector's network: `mel` `[B, 160, 40]` → `embedding` `[B, 256]`."""
+    rng = np.random.default_rng(7)
+    constants = {"P": rng.standard_normal((40, 256)).astype(np.float32)}
+    nodes = [
+        helper.make_node("ReduceMean", ["mel"], ["mean"], axes=[1], keepdims=0),
+        helper.make_node("MatMul", ["mean", "P"], ["embedding"]),
+    ]
+    inputs: dict[str, list[Any]] = {"mel": ["batch", 160, 40]}
+    return _model("d-vector", nodes, constants, inputs, {"embedding": ["batch", 256]})
 
 
 def _model(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
+from voicetone.cli.enrolling import enrolling_of
 from voicetone.cli.output import PER_FILE, TABLES, Outputs, complain
 from voicetone.cli.splitting import caution, splitting_of
 from voicetone.errors import UsageError
@@ -81,6 +82,17 @@ def analyze(
             "there are, which is better than auto. An estimate, and for recordings only: a live "
             "call can't be heard to its end first.",
             rich_help_panel=INPUT,
+        ),
+    ] = None,
+    speaker_enrol: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="auto|none|[CHANNEL=]FILE",
+            help="Whose voice it is, for a model that knows speakers: auto learns it from the "
+            "first seconds of speech (the default), none tells nobody, FILE holds speech of the "
+            "person on the one channel that is analysed, 2=FILE of that on channel 2. May be "
+            "given several times.",
+            rich_help_panel=MODEL,
         ),
     ] = None,
     split_encoder: Annotated[
@@ -219,6 +231,7 @@ def analyze(
             jobs=jobs,
             force=force,
             quiet=quiet,
+            enrol=enrolling_of(speaker_enrol, names, split=split is not None),
         )
     )
     if code:

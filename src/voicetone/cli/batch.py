@@ -8,12 +8,13 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from voicetone.audio.find import STDIN, find_audio
 from voicetone.cli import writers
+from voicetone.cli.enrolling import Enrolling, known
 from voicetone.cli.jobs import Outcome, Settings, cores, run
 from voicetone.cli.journal import Journal, fingerprint, to_json
 from voicetone.cli.output import (
@@ -49,6 +50,7 @@ class Request:
     jobs: int | None
     force: bool
     quiet: bool
+    enrol: Enrolling = field(default_factory=Enrolling)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ def run_batch(request: Request) -> int:
     model = _model(request.settings, load_now=jobs == 1)
     if not request.quiet and model.spec.notice:
         complain(model.spec.notice)
+    request = _with_voices(request, model)
     path, temporary = _journal_place(request.outputs, many)
     with Journal(path, temporary=temporary, fresh=request.force) as journal:
         batch = Batch(request, inputs, many, model, journal)
@@ -332,6 +335,21 @@ def _model(settings: Settings, *, load_now: bool) -> Model:
     spec.require_extras()  # once, and not by every process for every file
     digest = hashlib.sha256(spec.model_dump_json(exclude_defaults=True).encode()).hexdigest()
     return Model(spec, digest, predictor)
+
+
+def _with_voices(request: Request, model: Model) -> Request:
+    """The request with the voices that it names, which are enrolled once."""
+
+    def opened() -> Predictor:
+        from voicetone.pretrained import load
+
+        return model.predictor or load(request.settings.model)
+
+    voices = known(request.enrol, opened)
+    for line in voices.warnings:
+        complain(line)
+    settings = replace(request.settings, speakers=voices.speakers, enrolled=voices.fingerprint)
+    return replace(request, settings=settings)
 
 
 def _journal_place(outputs: Outputs, many: bool) -> tuple[Path | None, bool]:

@@ -9,7 +9,7 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
     from voicetone.audio.decode import RawFormat
+    from voicetone.inference.enrolment import Speakers
     from voicetone.inference.split_file import Splitting
     from voicetone.pretrained.predictor import Predictor
     from voicetone.types import FileResult, Floats
@@ -42,11 +43,14 @@ class Settings:
     picture: bool  # collect the peaks that the HTML report draws
     debug: bool
     split: Splitting | None = None
+    speakers: Speakers = field(default="auto", repr=False)
+    enrolled: str = ""  # what of the speakers changes a result
 
     def text(self) -> str:
         """What of this changes a result, for the fingerprint."""
         text = repr((self.raw, self.channels, self.names))
-        return text if self.split is None else f"{text} {self.split.id}"
+        text += "" if self.split is None else f" {self.split.id}"
+        return f"{text} {self.enrolled}" if self.enrolled else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,7 @@ def analyse_one(
             progress=progress,
             overview=overview,
             split=settings.split,
+            speakers=settings.speakers,
         )
     except Exception as error:  # even a defect of ours must not cost the other files
         trace = traceback.format_exc() if settings.debug else None

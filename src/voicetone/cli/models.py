@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from voicetone.cli.options import AaeRun, Data
+from voicetone.cli.options import Data
 from voicetone.cli.output import complain, needing, say, written
-from voicetone.errors import BundleError
+from voicetone.errors import BundleError, UsageError
 
 if TYPE_CHECKING:
     from voicetone.pretrained import BundleSpec
@@ -97,7 +97,10 @@ def verify_models(
 
 @models.command("export")
 def export_model(
-    run: AaeRun,
+    run: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", help="OUT/TARGET/SYSTEM of an aae or speaker-aware run."),
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the bundle.")],
     fold: Annotated[
         str, typer.Option(help="Whose weights; by default the first fold's that were kept.")
@@ -112,12 +115,27 @@ def export_model(
     licence: Annotated[
         str, typer.Option(help="Of the weights; by default that of the training data.")
     ] = "",
+    speaker_network: Annotated[
+        Path | None,
+        typer.Option(help="Where the run's own network of voices (encoder onnx) lies now."),
+    ] = None,
 ) -> None:
-    """Make a bundle of a trained autoencoder, for voicetone analyze --model."""
+    """Make a bundle of a trained network, for voicetone analyze --model."""
     with needing("models export", "data,train"), written(out):
-        from voicetone.training.aae_export import export
+        from voicetone.training.systems_trained import settings_of
 
-        folder = export(run, out, fold=fold, seed=seed, data=data or (), name=name, licence=licence)
+        told: dict[str, Any] = {"fold": fold, "seed": seed, "data": data or ()}
+        told |= {"name": name, "licence": licence}
+        if settings_of(run, ("aae", "speaker-aware"))["kind"] == "aae":
+            from voicetone.training.aae_export import export
+
+            if speaker_network is not None:
+                raise UsageError("--speaker-network: an autoencoder is told of no speaker")
+            folder = export(run, out, **told)
+        else:
+            from voicetone.training import speaker_export
+
+            folder = speaker_export.export(run, out, network=speaker_network, **told)
     say(f"{folder}\n")
 
 

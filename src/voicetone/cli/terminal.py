@@ -7,7 +7,13 @@ from typing import IO, TYPE_CHECKING, Any
 
 from voicetone.audio.find import display
 from voicetone.cli.tracks import display_name, top
-from voicetone.evaluation.call_words import newest_parts, split_cautions, turning_points, verdict
+from voicetone.evaluation.call_words import (
+    newest_parts,
+    speaker_words,
+    split_cautions,
+    turning_points,
+    verdict,
+)
 from voicetone.types import ChannelResult, FileResult, Overall, Scores
 
 if TYPE_CHECKING:
@@ -124,6 +130,8 @@ def _channel_table(
         table.add_row("emotion", _scores(overall.emotion, most=3))
     spoken = f"{clock(overall.speech_seconds)} of {clock(result.duration)}"
     table.add_row("speech", spoken)
+    if channel.speaker is not None:
+        table.add_row("speaker", speaker_words(channel.speaker))
     if channel.flags:
         table.add_row("flags", Text(", ".join(channel.flags), style="yellow"))
     if overall.speech_seconds > 0:

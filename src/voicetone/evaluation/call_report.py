@@ -17,6 +17,7 @@ from voicetone.evaluation.call_words import (
     cautions,
     clock,
     how_it_went,
+    speaker_words,
     title_of,
     tone_of,
     turning_points,
@@ -62,6 +63,7 @@ class Lane:
     speech_seconds: float
     share: float
     story: str
+    speaker: str
     points: list[Point]
     left_out: int
     wave: str
@@ -154,6 +156,7 @@ def _lane(result: FileResult, index: int, peaks: Floats, duration: float, sure_f
         speech_seconds=overall.speech_seconds,
         share=min(1.0, overall.speech_seconds / duration),
         story=how_it_went(channel, sure_from, who),
+        speaker=speaker_words(channel.speaker) if channel.speaker else "",
         points=[_point(point, duration) for point in shown],
         left_out=len(points) - len(shown),
         wave=picture.waveform(peaks[index]) if index < len(peaks) else "",

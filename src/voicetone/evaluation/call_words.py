@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from voicetone.types import SENTIMENTS, ChannelResult, FileResult, Scores, Window
+from voicetone.types import SENTIMENTS, ChannelResult, FileResult, Scores, SpeakerUse, Window
 
 MIN_SPEECH = 5.0  # s of speech in a stretch: less is a passing impression, no change of tone
 PENALTY = 0.6  # times log(windows): how much clearer a change must make the picture to count
@@ -163,6 +163,18 @@ def how_it_went(channel: ChannelResult, sure_from: float = 0.0, subject: str | N
     return f"{who} starts {first.label}, changes {len(known) - 1} times and ends {last.label}."
 
 
+def speaker_words(use: SpeakerUse) -> str:
+    """What the model knew of whose voice it is, and from when on."""
+    if use.since is None:
+        return "not known: scored as anybody's voice"
+    if use.source == "enrolled":
+        return f"known beforehand, from {use.seconds:.1f} s of speech"
+    return (
+        f"known from {clock(use.since)} on, from the first {use.seconds:.1f} s of speech; "
+        "before, scored as anybody's voice"
+    )
+
+
 def cautions(result: FileResult) -> list[str]:
     """What the flags of a result mean for its reader, a sentence each."""
     found = []
@@ -196,6 +208,7 @@ def cautions(result: FileResult) -> list[str]:
                 f"{who} is clipped: it was recorded too loud, and the distortion can pass for a "
                 "raised voice."
             )
+        found += [*channel.speaker.warnings] if channel.speaker else []
         other = [flag for flag in channel.flags if flag not in ("short", "silent", "clipped")]
         found += [f"{who} is flagged “{flag}”." for flag in other]
     return found
