@@ -10,6 +10,7 @@ from voicetone.errors import DataError, UsageError
 from voicetone.training.aae_recipe import AaeRecipe
 from voicetone.training.aae_run import baseline_of
 from voicetone.training.classifier_recipe import ClassifierRecipe
+from voicetone.training.fusion_recipe import FusionRecipe
 from voicetone.training.gmm_recipe import CodesRecipe
 from voicetone.training.pretrain_recipe import PretrainRecipe
 from voicetone.training.recipe import dataclass_from, read_recipe
@@ -23,6 +24,7 @@ RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.toml"
 KINDS: dict[str, type] = {
     "aae": AaeRecipe,
     "classifier": ClassifierRecipe,
+    "fusion": FusionRecipe,
     "gmm-aae": CodesRecipe,
     "pretrain": PretrainRecipe,
     "speaker-aware": SpeakerRecipe,

@@ -9,7 +9,16 @@ from typing import Any
 from voicetone.errors import DataError, MissingExtraError
 from voicetone.training.recipe import dataclass_from, read_recipe
 
-KINDS = ("aae", "classifier", "gmm-aae", "pretrain", "speaker-aware", "tone", "voice-tone")
+KINDS = (
+    "aae",
+    "classifier",
+    "fusion",
+    "gmm-aae",
+    "pretrain",
+    "speaker-aware",
+    "tone",
+    "voice-tone",
+)
 
 
 def train(recipe: Path, overrides: Sequence[str] = ()) -> Path:
@@ -55,6 +64,11 @@ def train(recipe: Path, overrides: Sequence[str] = ()) -> Path:
         from voicetone.training.speaker_run import run_speakers
 
         return run_speakers(dataclass_from(SpeakerRecipe, data, recipe, overrides))
+    if kind == "fusion":
+        from voicetone.training.fusion_recipe import FusionRecipe
+        from voicetone.training.fusion_run import run_fusion
+
+        return run_fusion(dataclass_from(FusionRecipe, data, recipe, overrides))
     if kind == "pretrain":
         from voicetone.training.pretrain_recipe import PretrainRecipe
         from voicetone.training.pretrain_run import run_pretrain

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -73,6 +74,20 @@ class Trial:
         """Steps in all."""
         return self.steps * self.system.epochs
 
+    def begin(self, frames: Frames, device: torch.device) -> Learner:
+        """Its network, ready to be trained."""
+        return Training(frames, self, device)
+
+    def told(self, point: Point) -> Self:
+        """The same, knowing of its test speakers what a point of the curve says."""
+        whole, tested = self.knowledge, point.knowledge
+        parts = [whole.embedding.copy(), whole.known.copy(), whole.seconds.copy()]
+        for part, new in zip(parts, (tested.embedding, tested.known, tested.seconds), strict=True):
+            part[self.job.test] = new
+        statistics = renormalised(self.group, self.mean, self.scale, self.job.test, point)
+        group, mean, scale = statistics
+        return replace(self, knowledge=Knowledge(*parts), group=group, mean=mean, scale=scale)
+
 
 @dataclass
 class Outcome:
@@ -87,7 +102,19 @@ class Outcome:
     """Probabilities of the test utterances `[tested, classes]`."""
     further: list[Floats] = field(default_factory=list)
     """The same for each point of the curve."""
+    without: dict[str, Floats] = field(default_factory=dict)
+    """The same where something is missing, by its name."""
     diverged: bool = False
+
+
+class Learner(Protocol):
+    """What a trial begins."""
+
+    def run(self, step: Callable[[], None]) -> Outcome:
+        """Train; `step` is called after each step."""
+
+    def test(self, outcome: Outcome) -> None:
+        """Add the scores of the test utterances."""
 
 
 def fit(
@@ -103,34 +130,20 @@ def fit(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(trial.job.draw)  # weights and dropout
-        training = _Training(frames, trial, device or torch.device("cpu"))
-        outcome = training.run(step)
+        learner = trial.begin(frames, device or torch.device("cpu"))
+        outcome = learner.run(step)
         if not outcome.diverged:
-            test = trial.job.test
-            outcome.scores = training.probabilities(test, trial.knowledge)
-            for point in trial.curve:
-                training.trial = _told(trial, point)
-                known = training.trial.knowledge
-                outcome.further.append(training.probabilities(test, known))
+            learner.test(outcome)
     return outcome
 
 
-def _told(trial: Trial, point: Point) -> Trial:
-    """A trial that knows of its test speakers what a point of the curve says."""
-    whole, tested = trial.knowledge, point.knowledge
-    parts = [whole.embedding.copy(), whole.known.copy(), whole.seconds.copy()]
-    for part, new in zip(parts, (tested.embedding, tested.known, tested.seconds), strict=True):
-        part[trial.job.test] = new
-    group, mean, scale = renormalised(trial.group, trial.mean, trial.scale, trial.job.test, point)
-    return replace(trial, knowledge=Knowledge(*parts), group=group, mean=mean, scale=scale)
-
-
-class _Training:
+class Training:
     """A network, its data and its optimiser."""
 
     def __init__(self, frames: Frames, trial: Trial, device: torch.device) -> None:
         self.frames, self.trial, self.device = frames, trial, device
-        self.net = SpeakerAware(trial.config).to(device)
+        self.acoustic = SpeakerAware(trial.config)
+        self.net = self.network().to(device)
         (self.space,) = trial.config.classes
         system = trial.system
         counts = np.bincount(
@@ -142,10 +155,17 @@ class _Training:
             smoothing=system.smoothing,
         )
         self.generator = torch.Generator().manual_seed(trial.job.draw)
-        self.optimiser = torch.optim.AdamW(
-            self.net.parameters(), lr=system.rate, weight_decay=system.decay, fused=True
-        )
+        self.optimiser = torch.optim.AdamW(self.groups(), weight_decay=system.decay, fused=True)
+        self.peaks = [float(group["lr"]) for group in self.optimiser.param_groups]
         self.done = 0
+
+    def network(self) -> nn.Module:
+        """All that is trained, around `acoustic`, whose weights are drawn first."""
+        return self.acoustic
+
+    def groups(self) -> list[dict[str, Any]]:
+        """What is trained with which peak of the rate."""
+        return [{"params": list(self.net.parameters()), "lr": self.trial.system.rate}]
 
     def run(self, step: Callable[[], None]) -> Outcome:
         """All epochs; the network is left with the weights that are kept."""
@@ -181,9 +201,9 @@ class _Training:
         """One step down the loss of a batch."""
         trial, system = self.trial, self.trial.system
         share = self.done / max(trial.total, 1)
-        for group in self.optimiser.param_groups:
-            group["lr"] = system.rate * _height(share)
-        self.net.reversal = system.reversal * float(2.0 / (1.0 + np.exp(-_RISE * share)) - 1.0)
+        for group, peak in zip(self.optimiser.param_groups, self.peaks, strict=True):
+            group["lr"] = peak * _height(share)
+        self.acoustic.reversal = system.reversal * float(2.0 / (1.0 + np.exp(-_RISE * share)) - 1.0)
         scores = self.scores(rows, trial.knowledge, learning=True)
         speakers = self._tensor(trial.speakers[rows])
         targets = Targets(
@@ -201,6 +221,8 @@ class _Training:
         told = {"loss": float(loss.detach())}
         if scores.speakers is not None:
             told["speaker_accuracy"] = float((scores.speakers.argmax(1) == speakers).float().mean())
+        if scores.text_share is not None:
+            told["text_share"] = float(scores.text_share.detach().mean())
         return told
 
     def _watch(self) -> dict[str, float]:
@@ -213,6 +235,15 @@ class _Training:
         loss = class_loss(logits, truth, self.settings.weights[self.space])
         guess = logits.argmax(1).cpu().numpy()
         return {"uar": recall(self.trial.truth[rows], guess), "validation_loss": float(loss)}
+
+    def test(self, outcome: Outcome) -> None:
+        """Score the test utterances, and again with the knowledge of each point of the curve."""
+        whole, test = self.trial, self.trial.job.test
+        outcome.scores = self.probabilities(test, whole.knowledge)
+        for point in whole.curve:
+            self.trial = whole.told(point)
+            outcome.further.append(self.probabilities(test, self.trial.knowledge))
+        self.trial = whole
 
     def probabilities(self, rows: Rows, knowledge: Knowledge) -> Floats:
         """Of the classes `[rows, classes]`."""
@@ -233,18 +264,20 @@ class _Training:
             knowledge: of all utterances' speakers.
             learning: hide stretches and speakers as training does.
         """
-        if self.net.context is None:
-            return self.net(*self._inputs(rows, knowledge, learning))  # type: ignore[no-any-return]
+        if self.acoustic.context is None:
+            return self.acoustic(*self.inputs(rows, knowledge, learning))  # type: ignore[no-any-return]
         before = self.trial.before[rows]
         every = np.unique(np.concatenate([rows, before[before >= 0]]))
-        states, real = self.net.encode(*self._inputs(every, knowledge, learning))
-        vectors = self.net.pooling(states, real)
+        states, real = self.acoustic.encode(*self.inputs(every, knowledge, learning))
+        vectors = self.acoustic.pooling(states, real)
         there = self._tensor((before >= 0).astype(np.float32))
         place = np.searchsorted(every, np.maximum(before, every[0]))
         context = vectors[self._tensor(place)]
-        return self.net.scored(vectors[self._tensor(np.searchsorted(every, rows))], context, there)
+        return self.acoustic.scored(
+            vectors[self._tensor(np.searchsorted(every, rows))], context, there
+        )
 
-    def _inputs(
+    def inputs(
         self, rows: Rows, knowledge: Knowledge, learning: bool
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Normalised frames, their mask, embeddings and who is known."""

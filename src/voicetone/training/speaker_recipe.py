@@ -104,6 +104,11 @@ class SpeakerSystem:
         return True
 
     @property
+    def only_labels(self) -> bool:
+        """Whether it gives labels without probabilities."""
+        return False
+
+    @property
     def takes_speaker(self) -> bool:
         """Whether embeddings are inputs."""
         return self.integration not in ("none", "gradient-reversal")

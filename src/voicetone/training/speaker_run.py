@@ -16,7 +16,7 @@ import torch
 
 from voicetone.errors import DataError
 from voicetone.evaluation.significance import seed_scores
-from voicetone.evaluation.table import concatenate, read_predictions
+from voicetone.evaluation.table import PredictionTable, concatenate, read_predictions
 from voicetone.features.workers import ProgressLines, cores, worker_pool
 from voicetone.training.device import device_of_choice
 from voicetone.training.replica_data import Job, Rows, Scaling
@@ -46,10 +46,10 @@ def run_speakers(recipe: SpeakerRecipe) -> Path:
         DataError: as `run_systems`; a speaker that has to be known and is not; an encoder that is
             not ready.
     """
-    return run_systems(recipe, _Method(recipe))
+    return run_systems(recipe, SpeakerMethod(recipe))
 
 
-class _Method:
+class SpeakerMethod:
     """See `voicetone.training.systems_run.Method`."""
 
     def __init__(self, recipe: SpeakerRecipe) -> None:
@@ -82,13 +82,13 @@ class _Method:
             self._hear(work)
         jobs = work.jobs
         frames = _frames(work)
-        trials = [_trial(work, job, self.enroller) for job in jobs]
+        trials = [self.trial(work, job) for job in jobs]
         report, total = ProgressLines(f"{work.name}: steps"), sum(t.total for t in trials)
         outcomes: dict[int, Outcome] = {}
 
         def done(index: int, outcome: Outcome) -> None:
             outcomes[index] = outcome
-            _keep(work, trials[index], outcome, self.enroller)
+            self.keep(work, trials[index], outcome)
 
         count = min(work.recipe.jobs or cores(), len(trials))
         device = device_of_choice()
@@ -98,6 +98,32 @@ class _Method:
             _side_by_side(frames, trials, count, done, lambda steps: report(steps, total))
         kept = [_kept(work, trials[i], outcomes[i]) for i in range(len(jobs))]
         refuse_diverged(work, jobs, kept)
+
+    def trial(self, work: Work, job: Job) -> Trial:
+        """All that one training needs."""
+        return trial_of(work, job, self.enroller)
+
+    def keep(self, work: Work, trial: Trial, outcome: Outcome) -> None:
+        """Write what a training gave, predictions last; of a diverged one the weights only."""
+        if work.wants_checkpoint(trial.job) or outcome.diverged:
+            self.checkpoint(work, trial, outcome)
+        work.write_curves(trial.job, _kept(work, trial, outcome))
+        if outcome.scores is not None:
+            _keep_tables(work, trial, outcome)
+
+    def checkpoint(self, work: Work, trial: Trial, outcome: Outcome) -> None:
+        """Write the weights."""
+        job, system = trial.job, trial.system
+        write_speaker_checkpoint(
+            work.file(job, "checkpoints", "safetensors"),
+            state_of(work, trial, outcome),
+            config=trial.config,
+            labels=work.part(job).found.main.labels,
+            features=system.features,
+            encoder=self.enroller.encoder.id if system.needs_encoder else "",
+            fold=work.fold(job),
+            seed=job.seed,
+        )
 
     def _hear(self, work: Work) -> None:
         """Embeddings of everybody, before anything is trained; who has none is told."""
@@ -170,7 +196,7 @@ def words(recipe: SpeakerRecipe, system: SpeakerSystem) -> str:
 
 
 def _require(found: Sources, system: SpeakerSystem) -> None:
-    """See `_Method.require`."""
+    """See `SpeakerMethod.require`."""
     if not system.features.frames:
         raise DataError(
             f"{system.name}: a transformer hears frames, and frames = 0 takes functionals: give "
@@ -212,7 +238,7 @@ def _scaling(work: Work, job: Job) -> Scaling:
     return work.loaded.scaling(found, [job], work.system.features)
 
 
-def _trial(work: Work, job: Job, enroller: Enroller) -> Trial:
+def trial_of(work: Work, job: Job, enroller: Enroller) -> Trial:
     """All that one training needs."""
     system: SpeakerSystem = work.system
     material = work.part(job).found.main
@@ -354,7 +380,7 @@ def _side_by_side(
             report(steps.value)
 
 
-def _state(work: Work, trial: Trial, outcome: Outcome) -> dict[str, torch.Tensor]:
+def state_of(work: Work, trial: Trial, outcome: Outcome) -> dict[str, torch.Tensor]:
     """The weights and the normalisation of features as extracted."""
     weights = {name: torch.from_numpy(value) for name, value in outcome.state.items()}
     whole_ = _scaling(work, trial.job).whole(work.loaded.values, 0)
@@ -365,48 +391,42 @@ def _kept(work: Work, trial: Trial, outcome: Outcome) -> Kept:
     return Kept(outcome.epoch, outcome.curves, {}, outcome.diverged)
 
 
-def _keep(work: Work, trial: Trial, outcome: Outcome, enroller: Enroller) -> None:
-    """Write what a training gave, predictions last; of a diverged one the weights only."""
-    job, system = trial.job, trial.system
+def _keep_tables(work: Work, trial: Trial, outcome: Outcome) -> None:
+    """Predictions: those of the curve and those without something first."""
+    assert outcome.scores is not None
+    job = trial.job
     part, fold = work.part(job), work.fold(job)
-    if work.wants_checkpoint(job) or outcome.diverged:
-        write_speaker_checkpoint(
-            work.file(job, "checkpoints", "safetensors"),
-            _state(work, trial, outcome),
-            config=trial.config,
-            labels=part.found.main.labels,
-            features=system.features,
-            encoder=enroller.encoder.id if system.needs_encoder else "",
-            fold=fold,
-            seed=job.seed,
-        )
-    work.write_curves(job, _kept(work, trial, outcome))
-    if outcome.scores is None:
-        return
     meta = {**part.meta[0], "chosen": json.dumps({"epoch": outcome.epoch})}
     material, folder = part.found.main, part.folders[0]
+    likely = not trial.system.only_labels
+    further = []
     for point, scores in zip(trial.curve, outcome.further, strict=True):
         told = {"seconds": point.seconds, "heard": round(point.heard, 2)}
+        further.append((curve_name(point.seconds), scores, {"enrolment": json.dumps(told)}))
+    for name, scores in outcome.without.items():
+        further.append((without_name(name), scores, {"missing": name}))
+    for kind, scores, more in further:
         table = material.predictions(
-            job.test,
-            scores,
-            fold,
-            job.seed,
-            {**meta, "enrolment": json.dumps(told)},
-            probabilities=True,
+            job.test, scores, fold, job.seed, {**meta, **more}, probabilities=likely
         )
-        path = folder.part(curve_name(point.seconds), fold, job.seed, "parquet")
+        path = folder.part(kind, fold, job.seed, "parquet")
         path.parent.mkdir(exist_ok=True)
         with whole(path) as unfinished:
             table.write(unfinished)
-    scores = outcome.scores
-    table = material.predictions(job.test, scores, fold, job.seed, meta, probabilities=True)
+    table = material.predictions(
+        job.test, outcome.scores, fold, job.seed, meta, probabilities=likely
+    )
     folder.keep(fold, job.seed, table)
 
 
 def curve_name(seconds: float) -> str:
     """The folder of predictions with so many seconds of enrolment."""
     return f"enrolment-{seconds:g}s"
+
+
+def without_name(what: str) -> str:
+    """The folder of predictions without the words, or without the voice."""
+    return f"without-{what}"
 
 
 def convergence(
@@ -424,21 +444,27 @@ def convergence(
             "might do better"
         )
     found: dict[str, Any] = {"last_epoch": mean, "cautions": cautions}
-    curve = [point for s in lengths if (point := _point(folder, seeds, s)) is not None]
+    curve = []
+    for seconds in lengths:
+        if tables := tables_of(folder, curve_name(seconds), seeds):
+            heard = [json.loads(table.meta["enrolment"])["heard"] for table in tables]
+            told = {"seconds": seconds, "heard": round(float(np.mean(heard)), 2)}
+            curve.append(told | {"uar": mean_uar(tables)})
     return found | ({"curve": curve} if curve else {})
 
 
-def _point(folder: RunFolder, seeds: Sequence[int], seconds: float) -> dict[str, float] | None:
-    """A point of the enrolment curve, where all of its tables are there."""
+def tables_of(folder: RunFolder, kind: str, seeds: Sequence[int]) -> list[PredictionTable]:
+    """All tables of a kind beside the predictions; none where one is missing."""
     paths = [
-        folder.part(curve_name(seconds), fold.name, seed, "parquet")
+        folder.part(kind, fold.name, seed, "parquet")
         for seed in seeds
         for fold in folder.table.folds
     ]
     if not all(path.exists() for path in paths):
-        return None
-    tables = [read_predictions(path) for path in paths]
-    heard = [json.loads(table.meta["enrolment"])["heard"] for table in tables]
-    score = float(np.mean(seed_scores(concatenate(tables))))
-    told = {"seconds": seconds, "heard": round(float(np.mean(heard)), 2)}
-    return told | {"uar": round(score, 4)}
+        return []
+    return [read_predictions(path) for path in paths]
+
+
+def mean_uar(tables: Sequence[PredictionTable]) -> float:
+    """Of predictions pooled over folds, the mean over seeds."""
+    return round(float(np.mean(seed_scores(concatenate(tables)))), 4)

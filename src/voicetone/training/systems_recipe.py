@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
 from pydantic import ConfigDict, Field
@@ -9,6 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from voicetone.features.normalise import Normalisation
 from voicetone.training.classifier_recipe import CorpusChoice, ProtocolChoice, Seeds
+from voicetone.types import Utterance
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -103,4 +105,9 @@ class SystemsRecipe:
     def decides(self, system: Any) -> dict[str, Any]:
         """Settings of the recipe beyond the common ones that a system's predictions depend on."""
         del system
+        return {}
+
+    def reads(self, system: Any, utterances: Sequence[Utterance]) -> dict[str, Any]:
+        """What of the utterances, beyond labels and sound, a system's predictions depend on."""
+        del system, utterances
         return {}

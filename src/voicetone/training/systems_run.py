@@ -1,7 +1,7 @@
 """A run of several systems on several targets: what kinds of systems have in common.
 
 What a system is and how it is trained is said by its `Method`: `voicetone.training.aae_run`,
-`voicetone.training.gmm_run` and `voicetone.training.speaker_run`.
+`voicetone.training.gmm_run`, `voicetone.training.speaker_run` and `voicetone.training.fusion_run`.
 """
 
 from __future__ import annotations
@@ -343,7 +343,7 @@ def settings(
         out["unlabelled_data"] = foreign
     if system.features.name in OPENSMILE:
         out["opensmile"] = opensmile_version()
-    out |= recipe.decides(system)
+    out |= recipe.decides(system) | recipe.reads(system, material.utterances)
     if recipe.joint:
         out["joint_targets"] = [t.name for t in recipe.targets]
     meant = asdict(target)
