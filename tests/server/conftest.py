@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.toy import make_toy_bundle
+from tests.toy_speaker import make_speaker_bundle
 
 from voicetone.pretrained import load
 from voicetone.pretrained.predictor import Predictor
@@ -21,3 +22,15 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def predictor(bundle: Path) -> Predictor:
     """Loaded."""
     return load(bundle)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a toy model that takes a speaker."""
+    return make_speaker_bundle(tmp_path_factory.mktemp("knowing"))
+
+
+@pytest.fixture(scope="session")
+def knowing(folder: Path) -> Predictor:
+    """That one, loaded."""
+    return load(folder)
