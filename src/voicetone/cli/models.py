@@ -130,7 +130,9 @@ def export_model(
             from voicetone.training.aae_export import export
 
             if speaker_network is not None:
-                raise UsageError("--speaker-network: an autoencoder is told of no speaker")
+                raise UsageError(
+                    "--speaker-network: an autoencoder is told of no speaker: leave it out"
+                )
             folder = export(run, out, **told)
         else:
             from voicetone.training import speaker_export

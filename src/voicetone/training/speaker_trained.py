@@ -98,8 +98,8 @@ def choice_of(settings: dict[str, Any], network: Path | None) -> SpeakerChoice:
     encoder = named.get(told.get("encoder", StatisticsEncoder.id))
     if encoder is None:
         raise DataError(
-            f"its embeddings are of {told['encoder']}, which this voicetone does not compute: "
-            "train again"
+            f"{settings['name']}: its embeddings are of {told['encoder']}, which this voicetone "
+            "does not compute: train again"
         )
     digest = told.pop("sha256", "")
     if encoder != "onnx":
@@ -111,7 +111,10 @@ def choice_of(settings: dict[str, Any], network: Path | None) -> SpeakerChoice:
             "--speaker-network"
         )
     if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-        raise DataError(f"{path}: not the network of voices that the run was trained with")
+        raise DataError(
+            f"{path}: not the network of voices that the run was trained with: name that one with "
+            "--speaker-network"
+        )
     return TypeAdapter(SpeakerChoice).validate_python({**told, "path": str(path)})
 
 
