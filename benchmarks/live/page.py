@@ -150,8 +150,9 @@ def _cycles(rows: Sequence[Row]) -> str:
     memory = ", ".join(f"{one:g}" for one in row["memory_mb"])
     return (
         f"## Connections that come and go\n\n{len(row['growth_percent'])} times {row['cycles']:,} "
-        f"connections in {row['seconds']:g} s after a warm-up of {row['warm_up']:,}: a quarter each cut at once, cut while audio "
-        f"comes, cut after half a sample, and ended as it should be. Memory of the worker at rest, "
+        f"connections in {row['seconds']:g} s after a warm-up of {row['warm_up']:,}: a quarter "
+        f"each cut at once, cut while audio comes, cut after half a sample, and ended as it should "
+        f"be. Memory of the worker at rest, "
         f"in MB, after the warm-up and each tenth: {memory}. Open files at the end: "
         f"{row['descriptors']}.\n"
     )
