@@ -8,7 +8,8 @@ are of one sex. Speech is heard by the default bundle, or taken as it is known (
 example call is mixed to one channel and compared with the speech that the bundle hears on its two.
 Enrolments are made of seven clips, of one actor or four and three of two.
 The d-vectors' network is converted first if need be. `docs/results/speaker-split.json` is written
-at full size; other measurements are written where `--out` says. `--page` writes its tables into
+at full size; other measurements are written where `--out` says. What a split does to the tone is
+measured by `speaker_split_tone.py`. `--page` writes its tables into
 `docs/speaker.md` and measures nothing.
 """
 
@@ -220,8 +221,28 @@ def tables(result: Mapping[str, Any]) -> str:
     for row in result["enrolments"]:
         name = row["encoder"].partition("-")[0]
         lines.append(f"| {name} | {row['holds']}, {row['n']} | {percent(row['warned'])} |")
+    if "tone" in result:
+        lines += ["", *tone_table(result["tone"])]
     made = f"`{result['command']}`, {result['machine']}, {result['date']}, {result['model']}."
     return "\n".join([*lines, "", made])
+
+
+def tone_table(tone: Mapping[str, Any]) -> list[str]:
+    """What a split does to each party's tone, as `speaker_split_tone.py` measured it."""
+    lines = [
+        "| encoder | audio | windows with speech | of these found | invented | same label "
+        "| scores differ by | overall differs by |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in tone["rows"]:
+        name = row["encoder"].partition("-")[0]
+        shares = [row["found"] / row["windows"], row["invented"] / row["quiet"], row["same_label"]]
+        numbers = [f"{100 * share:.1f} %" for share in shares]
+        numbers += [f"{row[kind]:.3f}" for kind in ("window_difference", "overall_difference")]
+        audio = f"{row['audio']}, {row['n']}"
+        lines.append(f"| {name} | {audio} | {row['windows']} | {' | '.join(numbers)} |")
+    made = f"`{tone['command']}`, {tone['machine']}, {tone['date']}, {tone['model']}."
+    return [*lines, "", made]
 
 
 def with_tables(page: str, result: Mapping[str, Any]) -> str:
@@ -289,6 +310,9 @@ def main(arguments: list[str]) -> int:
             "rows": rows,
             "enrolments": enrolled,
         }
+        if out == RESULT and out.is_file():  # `speaker_split_tone.py` writes that part
+            before = json.loads(out.read_text("utf-8"))
+            result |= {name: before[name] for name in ("tone",) if name in before}
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return 0
