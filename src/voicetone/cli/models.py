@@ -159,6 +159,7 @@ def _describe(spec: BundleSpec, folder: Path) -> Iterator[str]:
         "emotion": ", ".join(spec.label_spaces.emotion) or "none",
         "hears": spec.hears,
         "speech": "from the model" if spec.speech_from == "model" else "estimated from energy",
+        "speaker": _speaker(spec),
         "windows": f"{spec.window_seconds:g} s every {spec.hop_seconds:g} s at "
         f"{spec.sample_rate} Hz",
         "parameters": f"{spec.parameters:,}",
@@ -180,6 +181,16 @@ def _describe(spec: BundleSpec, folder: Path) -> Iterator[str]:
         yield ""
         yield "Metrics"
         yield from _tree(spec.metrics, 1)
+
+
+def _speaker(spec: BundleSpec) -> str:
+    part = spec.speaker
+    if part is None:
+        return "told of none"
+    return (
+        f"may be told of, by {part.encoder} ({part.size} values), or learns of in the first "
+        f"{part.enrol_seconds:g} s of speech"
+    )
 
 
 def _attribution(spec: BundleSpec, every: bool) -> Iterator[str]:
