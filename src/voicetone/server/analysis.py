@@ -18,10 +18,18 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from voicetone.errors import AudioError, DataError, UsageError, VoicetoneError
+from voicetone.errors import AudioError, UsageError, VoicetoneError
 from voicetone.server.lawful import lawful_channels, require_lawful_split
 from voicetone.server.refusal import RefusedError
-from voicetone.server.voices import AUTO, ONLY, Asked, packed, speakers_of, unpacked
+from voicetone.server.voices import (
+    AUTO,
+    ONLY,
+    Asked,
+    packed,
+    require_fitting,
+    speakers_of,
+    unpacked,
+)
 
 if TYPE_CHECKING:
     from voicetone.inference.split_file import Splitting
@@ -109,6 +117,7 @@ def analysed(path: str, wanted: Wanted, predictor: Predictor, say: Say) -> dict[
         say({"done": round(done, 3), "seconds": total})
 
     found = {id: unpacked(voice) for id, voice in wanted.voices.items()}
+    require_fitting(predictor, found)
     result = analyze(
         path,
         predictor,
@@ -199,8 +208,6 @@ def answer(path: str, wanted: Wanted, load: Callable[[], Predictor], say: Say) -
         said = {"code": "unsupported_media", "message": str(error)}
     except UsageError as error:
         said = {"code": "bad_request", "message": str(error)}
-    except DataError as error:  # a voice that was enrolled for another model
-        said = {"code": "conflict", "message": str(error)}
     except VoicetoneError as error:
         said = {"code": "model_failed", "message": str(error)}
     except (OSError, MemoryError) as error:
