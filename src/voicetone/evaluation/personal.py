@@ -32,8 +32,8 @@ from voicetone.types import Floats
 
 FORMAT = 1
 STRENGTH = {"unlabelled": 8.0, "labelled": 2.0}
-"""Pseudo-count: how many clips of the speaker weigh as much as leaving all as it is. Those that
-other speakers mostly choose in docs/results/personal.md."""
+"""Pseudo-count: how many clips of the speaker weigh as much as leaving all as it is. Cautious:
+other speakers mostly choose these or smaller ones in docs/results/personal.md."""
 MOST_LABELS = 64
 MOST_CLIPS = 100_000
 MOST_VALUE = 1e4  # of a weight or bias in a file; fitted ones lie far below
