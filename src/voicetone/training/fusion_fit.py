@@ -85,27 +85,32 @@ class FusionTraining(Training):
                 self.reader = trial.text.encoder().to(self.device)
             else:
                 self.reader = small_encoder(trial.text, trial.known_words, system.dropout)
-            self._cut(self.reader)
+            self.fixed = self._cut(self.reader)
         size = 1 if self.reader is None else self.reader.size
         self.fusion = Fusion(self.acoustic, system.fusion_config(size))
         return Together(self.fusion, self.reader if self.fixed is None else None)
 
-    def _cut(self, reader: Words | TextEncoder) -> None:
-        """Cut all transcripts once; a fixed encoder's vectors are computed here, once a text."""
+    def _cut(self, reader: Words | TextEncoder) -> list[Tensor] | None:
+        """Cut all transcripts once.
+
+        Returns:
+            A fixed encoder's vectors `[l, size]`, once a text; `place` says whose they are.
+        """
         self.tokens: Tokens = reader.tokens(self.trial.texts)
         if isinstance(reader, Words) or reader.config.trainable:
-            return
+            return None
         places: dict[str | None, int] = {}
         kept = [places.setdefault(text, len(places)) for text in self.trial.texts]
         self.place = np.array(kept, dtype=np.int64)
-        self.fixed = []
+        out: list[Tensor] = []
         texts = list(places)
         with torch.no_grad():
             for at in range(0, len(texts), _AT_ONCE):
                 part = reader.tokens(texts[at : at + _AT_ONCE]).to(self.device)
                 found = reader(part.ids, part.mask)
                 lengths = part.mask.sum(1).long().tolist()
-                self.fixed += [one[:n] for one, n in zip(found, lengths, strict=True)]
+                out += [one[:n] for one, n in zip(found, lengths, strict=True)]
+        return out
 
     def groups(self) -> list[dict[str, Any]]:
         """A given encoder that goes on learning has a rate of its own."""
