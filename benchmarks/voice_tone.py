@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -191,15 +191,21 @@ def _folds(space: str) -> Path:
     return path
 
 
-def keep(name: str) -> None:
-    """Put a run's predictions beside the page, rounded, and what its stages told."""
-    from voicetone.evaluation.table import read_predictions
+def keep(name: str, known: Mapping[str, Any]) -> None:
+    """Put a run's predictions beside the page, rounded, and what its stages told.
+
+    Args:
+        name: of the system.
+        known: utterances by id.
+    """
+    from voicetone.evaluation.table import groups_of, read_predictions
 
     run = RUNS / name
     if not (run / "metrics.json").exists():
         return
     for path in sorted((run / "tables").glob("*.parquet")):
         table = read_predictions(path)
+        table = replace(table, groups=groups_of([known[name] for name in table.id.tolist()]))
         if name.startswith("across") and not path.name.startswith(name.split("-")[1]):
             continue
         keep_table(KEPT / f"{name}-{path.stem}.parquet", table)
@@ -286,11 +292,13 @@ def _rows(name: str, corpus: str, space: str, path: Path, made: Any) -> list[Row
 def main(names: list[str]) -> None:
     """Train what is named, and write the page of what there is."""
     from voicetone.evaluation.results import write_results
+    from voicetone.training.tone_corpora import read_corpora
 
     for name in names:
         train(name)
+    known = {u.id: u for manifest in read_corpora(recipe_of("hybrid")) for u in manifest}
     for name in SYSTEMS:
-        keep(name)
+        keep(name, known)
     keep_svm()
     if (RUNS / "hybrid" / "folds.json").exists():
         for (corpus, space), table in text_only(recipe_of("hybrid")).items():

@@ -189,12 +189,12 @@ def _sweeps(kept: Path) -> list[str]:
 
 
 def _groups(rows: list[Row], kept: Path) -> list[str]:
-    """UAR of women and men."""
+    """UAR of women and men, and of ages where a corpus tells them."""
     from voicetone.evaluation.fairness import fairness
     from voicetone.evaluation.table import read_predictions
 
     lines = [
-        "## Women and men",
+        "## Groups of speakers",
         "",
         "UAR of each group minus that of all, in points, with a 95 % interval over speakers if",
         "there are five or more; what is *beyond* its limit is said by `voicetone evaluate`.",
@@ -208,7 +208,7 @@ def _groups(rows: list[Row], kept: Path) -> list[str]:
             continue
         name = f"{row['system']}-{row['corpus']}-{row['space']}.parquet"
         for kind in fairness(read_predictions(kept / name)):
-            for group in kind.groups if kind.kind == "sex" else ():
+            for group in kind.groups if kind.kind in ("sex", "age") else ():
                 apart = f"{100 * group.gap:+.1f}"
                 if group.low is not None and group.high is not None:
                     apart += f" ({100 * group.low:+.1f} to {100 * group.high:+.1f})"

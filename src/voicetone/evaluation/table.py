@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from voicetone.errors import DataError
-from voicetone.types import Floats
+from voicetone.types import Floats, Utterance
 
 Texts = NDArray[np.str_]
 Ints = NDArray[np.int64]
@@ -317,6 +317,19 @@ def read_dimensions(path: Path) -> DimensionTable:
     if isinstance(found, PredictionTable):
         raise DataError(f"{path}: holds labels ({', '.join(found.labels)}), not dimensions")
     return found
+
+
+def groups_of(utterances: Sequence[Utterance]) -> dict[str, Texts]:
+    """What is known of who speaks, for `PredictionTable.groups`; kinds that nobody has are out.
+
+    Returns:
+        `[n]` per kind, empty text where it is not known.
+    """
+    return {
+        kind: np.array([str(v) if (v := getattr(u, kind)) is not None else "" for u in utterances])
+        for kind in ("sex", "age", "language", "race")
+        if any(getattr(u, kind) is not None for u in utterances)
+    }
 
 
 def _set(table: object, name: str, value: object) -> None:

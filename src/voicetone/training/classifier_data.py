@@ -23,7 +23,7 @@ from voicetone.corpora.tables import SUFFIXES, read_manifest
 from voicetone.corpora.validation import misspelt
 from voicetone.corpora.words import sentiment_of
 from voicetone.errors import DataError
-from voicetone.evaluation.table import PredictionTable
+from voicetone.evaluation.table import PredictionTable, groups_of
 from voicetone.training.classifier_recipe import CorpusChoice, ProtocolChoice
 from voicetone.training.leaks import Heard, Overlap, check_heard, check_names, sentence_overlap
 from voicetone.training.protocol import (
@@ -93,11 +93,6 @@ class Material:
         def column(values: Sequence[object]) -> NDArray[np.str_]:
             return np.array(["" if v is None else str(v) for v in values], dtype=np.str_)
 
-        groups = {
-            name: column([getattr(u, name) for u in tested])
-            for name in ("sex", "age", "language", "race")
-            if any(getattr(u, name) is not None for u in tested)
-        }
         return PredictionTable(
             id=column([u.id for u in tested]),
             truth=column([self.labels[self.truth[i]] for i in rows]),
@@ -108,7 +103,7 @@ class Material:
             fold=column([fold] * len(tested)),
             seed=np.full(len(tested), seed),
             probabilities=probabilities,
-            groups=groups,
+            groups=groups_of(tested),
             audio=column([_audio(u) for u in tested]),
             votes=_votes(tested, self.labels),
             meta=meta,

@@ -17,7 +17,7 @@ from voicetone.evaluation.metrics import (
     uar,
     wa,
 )
-from voicetone.evaluation.table import PredictionTable
+from voicetone.evaluation.table import PredictionTable, groups_of
 from voicetone.inference.speech import Activity
 from voicetone.pretrained.spec import Space, SpeechRule
 from voicetone.training.tone_batches import Labels
@@ -96,7 +96,7 @@ def prediction_table(
         scores=by_fold(pool, logits, truth)[known][:, used].astype(np.float32),
         speaker=np.array([str(u.speaker) for u in clips]),
         corpus=np.array([u.corpus for u in clips]),
-        groups={"sex": np.array([u.sex or "" for u in clips])},
+        groups=groups_of(clips),
     )
 
 
