@@ -447,8 +447,8 @@ def test_features_of_no_number_are_told_whoever_hears_them(
 def test_unknown_kind(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(
         DataError,
-        match="kind = 'vae' is unknown; known are: aae, classifier, gmm-aae, pretrain, "
-        "speaker-aware, tone, voice-tone",
+        match="kind = 'vae' is unknown; known are: aae, classifier, fusion, gmm-aae, "
+        "pretrain, speaker-aware, tone, voice-tone",
     ):
         train(recipe(corpus, tmp_path), ["kind=vae"])
     with pytest.raises(UsageError, match="epochs=3"):
