@@ -68,6 +68,15 @@ START: dict[str, Any] = {
     "call": "a-7",
     "queue": "sales",
     "metadata": {"desk": "4"},
+    "speaker": {"1": {"voice": "vt_" + 24 * "x"}},
+}
+_SAID = {
+    "type": "transcript",
+    "channel": 1,
+    "start": 0.25,
+    "end": 1,
+    "text": "Thanks.",
+    "final": True,
 }
 _LIVE: Any = SimpleNamespace(id="abc", start=CallStart("native", 8000, names=("customer",)))
 TOKEN = native.seal(SECRET, 0, "boot", _LIVE)
@@ -77,6 +86,7 @@ NATIVE: tuple[Messages, ...] = (
         SOME_AUDIO,
         json.dumps({"type": "session.update", "queue": "x", "metadata": {"a": "b"}}),
         SOME_AUDIO,
+        json.dumps({**_SAID, "language": "en"}),
         json.dumps({"type": "session.close"}),
     ],
     [json.dumps({"type": "session.resume", "token": TOKEN, "last_seq": 4, "position": 2.5})],

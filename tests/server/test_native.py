@@ -49,11 +49,13 @@ JSON = st.recursive(
     max_leaves=12,
 )
 NAMES = """type sample_rate encoding channels channel_names analyse consent call queue metadata
-token last_seq position"""
+token last_seq position speaker channel start end text final language"""
 NAMED = st.sampled_from(NAMES.split())
 TYPED = st.builds(
     lambda kind, rest: {**rest, "type": kind},
-    st.sampled_from(["session.start", "session.resume", "session.update", "session.close", "x"]),
+    st.sampled_from(
+        ["session.start", "session.resume", "session.update", "session.close", "transcript", "x"]
+    ),
     st.dictionaries(NAMED, JSON, max_size=6),
 )
 
@@ -95,6 +97,7 @@ def test_nothing_but_refusals_from_any_messages(messages: list[str | bytes]) -> 
         json.dumps({**START, "secret": 1}),
         json.dumps({**START, "metadata": {"a": "x" * 3000}}),
         json.dumps({**START, "call": ""}),
+        json.dumps({**START, "speaker": "everybody"}),
         json.dumps({"type": "session.resume", "token": "x", "last_seq": -1}),
         json.dumps({"type": "session.resume", "token": "x", "position": -1}),
         "7",
