@@ -227,6 +227,12 @@ def tables(result: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "", made])
 
 
+def tone_in(out: Path) -> dict[str, Any]:
+    """The part of a result that `speaker_split_tone.py` wrote there."""
+    before = json.loads(out.read_text("utf-8")) if out.is_file() else {}
+    return {"tone": before["tone"]} if "tone" in before else {}
+
+
 def tone_table(tone: Mapping[str, Any]) -> list[str]:
     """What a split does to each party's tone, as `speaker_split_tone.py` measured it."""
     lines = [
@@ -288,15 +294,13 @@ def main(arguments: list[str]) -> int:
                     ("two sexes", found[::2]),
                     ("one sex", found[1::2]),
                 ):
-                    if part:
-                        what = {"audio": f"RAVDESS mixtures, {group}", "speech": name}
-                        rows.append({**told, **what, "n": len(part), **mean(part)})
+                    what = {"audio": f"RAVDESS mixtures, {group}", "speech": name}
+                    rows += [{**told, **what, "n": len(part), **mean(part)}] if part else []
             one = judged(mono, on_two, mono_turns, encoder, speakers)
             what = {"audio": "example call mixed to one channel", "speech": "heard"}
             rows.append({**told, **what, "n": 1, **mean([one])})
         enrolled += enrolments(folders, encoder)
-    for row in (*rows, *enrolled):
-        print(json.dumps(row))
+    print("\n".join(json.dumps(row) for row in (*rows, *enrolled)))
     full = asked.mixtures == MIXTURES and asked.encoders == ",".join(ENCODERS)
     if (out := asked.out or (RESULT if full else None)) is not None:
         result = {
@@ -309,10 +313,8 @@ def main(arguments: list[str]) -> int:
             "pairs": [names for _, _, names in made],
             "rows": rows,
             "enrolments": enrolled,
+            **tone_in(out),
         }
-        if out == RESULT and out.is_file():  # `speaker_split_tone.py` writes that part
-            before = json.loads(out.read_text("utf-8"))
-            result |= {name: before[name] for name in ("tone",) if name in before}
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return 0

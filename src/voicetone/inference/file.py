@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from voicetone.audio.decode import RawFormat, open_audio
+from voicetone.audio.decode import AudioSource, RawFormat, open_audio
 from voicetone.errors import AudioError, UsageError
 from voicetone.inference.channels import rows_of
 from voicetone.inference.collect import (
@@ -72,30 +72,10 @@ def analyze(
             speakers=speakers,
         )
     with open_audio(path, raw) as source:
-        try:
-            session = LiveSession(
-                predictor,
-                source.rate,
-                source.channels,
-                names=names,
-                analysed=channels,
-                speakers=speakers,
-            )
-        except UsageError as error:
-            raise UsageError(f"{source.name}: {error}") from None
+        session = _session(source, predictor, channels, names, speakers)
         results = {channel: Collected() for channel in session.channels}
         rows = rows_of(session.channels)
-        total = None if source.frames is None else source.frames / source.rate
-        for block in source.blocks(BLOCK_SECONDS):
-            try:
-                collect(results, session.push(block))
-            except AudioError as error:
-                raise AudioError(f"{source.name}: {error}") from None
-            if overview is not None:
-                overview.push(block[rows])
-            if progress is not None:
-                progress(session.seconds, total)
-        collect(results, session.close())
+        _read(source, session, results, progress, overview)
     found = tuple(
         result.of_channel(
             channel,
@@ -113,3 +93,44 @@ def analyze(
         channels=found,
         speech_from=predictor.spec.speech_from,
     )
+
+
+def _session(
+    source: AudioSource,
+    predictor: Predictor,
+    channels: Sequence[int] | None,
+    names: Sequence[str] | None,
+    speakers: Speakers,
+) -> LiveSession:
+    try:
+        return LiveSession(
+            predictor,
+            source.rate,
+            source.channels,
+            names=names,
+            analysed=channels,
+            speakers=speakers,
+        )
+    except UsageError as error:
+        raise UsageError(f"{source.name}: {error}") from None
+
+
+def _read(
+    source: AudioSource,
+    session: LiveSession,
+    results: Mapping[int, Collected],
+    progress: Progress | None,
+    overview: Overview | None,
+) -> None:
+    """The whole source through a session, to its end."""
+    rows = rows_of(session.channels)
+    for block in source.blocks(BLOCK_SECONDS):
+        try:
+            collect(results, session.push(block))
+        except AudioError as error:
+            raise AudioError(f"{source.name}: {error}") from None
+        if overview is not None:
+            overview.push(block[rows])
+        if progress is not None:
+            progress(session.seconds, source.duration)
+    collect(results, session.close())
