@@ -143,6 +143,7 @@ def test_two_voices_are_warned_of_and_it_goes_on(analyse: Any, clip: Path, tmp_p
         (("--speaker-enrol", "silent.wav"), 3, "no speech in it to enrol a speaker from"),
         (("--speaker-enrol", "auto", "--speaker-enrol", "me.wav"), 2, "stand alone"),
         (("--speaker-enrol", "me.wav", "--speaker-enrol", "1=me.wav"), 2, "with and without"),
+        (("--speaker-enrol", "-"), 2, "'-': name a file"),
         (("--speaker-enrol", "3=me.wav"), 2, "for channel 3, which is not analysed"),
         (("--speaker-enrol", "me.wav", "--split-speakers", "2"), 2, "--split-speakers: who of"),
     ],

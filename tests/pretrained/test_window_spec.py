@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 from tests.toy import setting as _set
-from tests.toy_window import MFCC, window_spec
+from tests.toy import spec as stream_spec
+from tests.toy_speaker import BY_FRAMES, STATISTICS
+from tests.toy_window import FRAMES, MFCC, window_spec
 
 from voicetone.errors import BundleError
 from voicetone.pretrained.spec import BundleSpec, WindowSpec, parse_spec
@@ -72,6 +74,40 @@ def test_what_is_refused(change: Callable[[dict[str, Any]], None], words: str) -
     with pytest.raises(BundleError, match=words) as caught:
         _parse(content)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"kind": "face"}, "speaker.kind"),
+        ({"encoder": "a b"}, "speaker.encoder"),
+        ({"size": 0}, "speaker.size"),
+        ({"size": 1 << 20}, "speaker.size"),
+        ({"same_voice": 2.0}, "speaker.same_voice"),
+        ({"enrol_seconds": 1e9}, "speaker.enrol_seconds"),
+        ({"mean": [0.0]}, "speaker.mean: Extra"),
+        ({"kind": "onnx"}, "network goes with the kind onnx"),
+        ({"kind": "dvector"}, "graphs.speaker goes with a speaker of the kinds dvector, onnx"),
+        ({"kind": "frames"}, "needs features with frames"),
+    ],
+)
+def test_a_speaker_that_is_refused(change: dict[str, Any], words: str) -> None:
+    assert _parse(_content(speaker=STATISTICS)).speaker is not None
+    with pytest.raises(BundleError, match=words) as caught:
+        _parse(_content(speaker={**STATISTICS, **change}))
+    assert "\n" not in str(caught.value)
+
+
+def test_frames_of_a_speaker_are_twice_the_features() -> None:
+    assert _parse(_content(features=FRAMES, speaker=BY_FRAMES)).speaker is not None
+    with pytest.raises(BundleError, match=r"speaker\.size must be 26"):
+        _parse(_content(features=FRAMES, speaker={**BY_FRAMES, "size": 13}))
+
+
+def test_no_speaker_in_a_stream() -> None:
+    files = {"encoder.onnx": HASH, "head.onnx": HASH}
+    with pytest.raises(BundleError, match="a bundle of format 1 is told of no speaker"):
+        _parse({**stream_spec(), "files": files, "speaker": STATISTICS})
 
 
 def test_another_release_of_opensmile_is_refused() -> None:

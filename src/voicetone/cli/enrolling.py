@@ -64,6 +64,8 @@ def enrolling_of(
     found: dict[int, list[Path]] = {}
     for text in given:
         channel, path = _parted(text, names)
+        if path in ("", "-"):
+            raise UsageError(f"--speaker-enrol {text[:80]!r}: name a file")
         found.setdefault(channel, []).append(Path(path))
     if SOLE in found and len(found) > 1:
         raise UsageError(
@@ -108,7 +110,8 @@ def known(asked: Enrolling, opened: Callable[[], Predictor]) -> Known:
     for channel, paths in asked.files:
         voices[channel] = enrol_files_for(predictor, paths)
         for path in paths:
-            content = hashlib.sha256(path.read_bytes()).hexdigest()
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
             digest.update(f"{channel} {content}\n".encode())
     warnings = tuple(line for voice in voices.values() for line in voice.warnings)
     speakers: Speakers = voices.get(SOLE, voices)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -44,8 +44,8 @@ class Job:
     windows: tuple[Placement, ...]
     chunk: int
     last: bool
-    voice: Floats | None = None
-    enrolling: Floats | None = None
+    voice: Floats | None = field(default=None, repr=False)
+    enrolling: Floats | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

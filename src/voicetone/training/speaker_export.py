@@ -125,6 +125,8 @@ def require_exportable(system: SpeakerSystem, path: Path, groups: int) -> None:
             "its features are normalised per corpus, whose statistics a stranger does not have; "
             "train one with normalise = 'global'"
         )
+    elif kind == "speaker" and system.features.cut_seconds is not None:
+        why = "its speakers are known by the first seconds of clips; train one without cut_seconds"
     elif kind == "speaker" and system.takes_speaker:
         why = (
             "it is told of the speaker twice, by an embedding and by its normalisation; train one "
