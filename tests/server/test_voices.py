@@ -20,9 +20,11 @@ from tests.inference.test_enrolment import voice
 from tests.server.postgres import Postgres
 from tests.server.serving import START
 from tests.server.voices_help import CONSENT, HOUR, as_sent, key, made_settings, post, ready, wav
+from tests.toy_speaker import make_speaker_bundle
 
 from voicetone.features.speaker_enrol import Enrolment
 from voicetone.inference.enrolment import enrol_for
+from voicetone.pretrained import load
 from voicetone.pretrained.predictor import Predictor
 from voicetone.server.app import make_app, make_state
 from voicetone.server.native import NativeProtocol
@@ -124,6 +126,30 @@ def test_the_life_of_a_voice(url: str, folder: Path, knowing: Predictor) -> None
         state.store._keep_house(clock.wall())
         with state.store._database.read.connect() as connection:
             assert not list(connection.execute(sa.select(table)))
+
+
+@pytest.mark.parametrize("kind", ["frames", "onnx"])
+def test_other_kinds_of_voices(kind: str, tmp_path: Path) -> None:
+    model = make_speaker_bundle(tmp_path / "model", kind)
+    predictor = load(model)
+    state = make_state(made_settings(f"sqlite:///{tmp_path}/v.db", model), predictor)
+    with TestClient(make_app(state)) as client:
+        ready(state)
+        sound = voice(6.0, 1)
+        one = post(client, sound).json()
+        expected = enrol_for(predictor, [as_sent(sound)])
+        assert one["encoder"] == expected.encoder
+        assert state.store is not None
+        with state.store._database.read.connect() as connection:
+            kept = connection.scalar(sa.select(table.c.embedding))
+        assert np.frombuffer(kept, "<f4") == pytest.approx(expected.embedding, rel=1e-4)
+        found = client.post(
+            "/v1/analyze",
+            files={"audio": ("x.wav", wav(voice(8.0, 2)))},
+            data={"speaker": one["id"]},
+            headers=key("desk"),
+        ).json()["audio"]["channels"][0]["speaker"]
+        assert (found["source"], found["from"]) == ("enrolled", 0.0)
 
 
 def test_deleting_one_and_all_of_a_subject(url: str, folder: Path, knowing: Predictor) -> None:

@@ -134,6 +134,7 @@ class Process:
         self._model = model
         self._process: asyncio.subprocess.Process | None = None
         self._requests: socket.socket | None = None
+        self._ending = asyncio.Lock()
 
     async def ask(self, wanted: Wanted, file: int, tell: Tell) -> dict[str, Any]:
         """The result for an open file.
@@ -166,16 +167,17 @@ class Process:
         )
 
     async def stop(self) -> None:
-        """End the process, at once."""
-        process, self._process = self._process, None
-        if self._requests is not None:
-            self._requests.close()
-            self._requests = None
-        if process is None:
-            return
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.communicate()
+        """End the process, at once; who asks meanwhile waits for the end, too."""
+        async with self._ending:
+            process, self._process = self._process, None
+            if self._requests is not None:
+                self._requests.close()
+                self._requests = None
+            if process is None:
+                return
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.communicate()
 
     async def _started(self) -> asyncio.subprocess.Process:
         if self._process is not None and self._process.returncode is None:
