@@ -140,10 +140,11 @@ def labelled(made: Path) -> Path:
             f"{made}: make it first: python benchmarks/made_speech.py {made}"
         ) from None
     with blank.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        columns = list(dict.fromkeys([*rows[0], "sentiment"]))
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows({**row, "sentiment": ""} for row in rows)
-    steps = steps_of(Wishes(transcript_by="none", sentiment_by="vader", emotion_by="none"))
+    steps = steps_of(Wishes(transcript_by="none", sentiment_by="vader", language="en"))
     with Journal(tables.journal_of(out)) as journal:
         tables.write(fill(tables.read(blank), steps, journal).manifest, out)
     return out
