@@ -9,13 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from tests.client.conftest import RATE
 from tests.client.serving import Running
 
 import voicetone
 from voicetone.client import ConnectionLostError, ServerError, Stream, analyze, calls, delete
 from voicetone.errors import AudioError, UsageError
+from voicetone.inference.split_file import Splitting, default_encoder
 from voicetone.pretrained.predictor import Predictor
 
 
@@ -28,6 +31,22 @@ def test_a_recording_has_the_numbers_of_the_command(
     assert {**found.audio.to_dict(), "file": ""} == {**wanted.to_dict(), "file": ""}
     assert [c.channel for c in found.audio.channels] == [2]
     assert found.text is None
+
+
+def test_a_channel_is_split_as_by_the_command(
+    server: Running, tmp_path: Path, predictor: Predictor
+) -> None:
+    rng = np.random.default_rng(0)
+    turns = np.repeat([0.1, 0.0, 0.1, 0.0], 3 * 16000) * rng.standard_normal(12 * 16000)
+    path = tmp_path / "one.wav"
+    soundfile.write(path, turns, 16000)
+    found = analyze(
+        server.url, path, consent=True, channel_names=["customer"], split_speakers=2
+    ).audio
+    wanted = voicetone.analyze(path, predictor, split=Splitting(2, default_encoder()))
+    assert found is not None
+    assert {**found.to_dict(), "file": ""} == {**wanted.to_dict(), "file": ""}
+    assert [c.estimated for c in found.channels] == [True] * len(found.channels)
 
 
 def test_a_text(server: Running) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote, urlencode, urlsplit
 
 from voicetone.client.connect import checked
@@ -54,6 +54,7 @@ def analyze(
     channel_names: Sequence[str] | None = None,
     analyse: Sequence[int | str] | None = None,
     speaker: Speaker | None = None,
+    split_speakers: int | Literal["auto"] | None = None,
     key: str | None = None,
     patience: float = 3600.0,
 ) -> Analysis:
@@ -68,6 +69,8 @@ def analyze(
         analyse: channels by number from 1 or by name, or `["all"]`.
         speaker: whose voice it is, for models that take one: `auto` (the recording's own first
             seconds, which is the default), `none`, the id of an enrolled voice, or ids by channel.
+        split_speakers: how many share the one channel, each to get a line of their own, which is
+            an estimate: 2 to 8, or `auto`.
         key: the credential, with the scope `files`.
         patience: seconds for which the result of a long recording is waited for.
 
@@ -88,6 +91,7 @@ def analyze(
     fields |= {} if channel_names is None else {"channel_names": ",".join(channel_names)}
     fields |= {} if analyse is None else {"analyse": ",".join(map(str, analyse))}
     fields |= {} if speaker is None else {"speaker": speaker_words(speaker)}
+    fields |= {} if split_speakers is None else {"split_speakers": str(split_speakers)}
     found = upload(url, "/v1/analyze", Path(path), fields, key)
     return _analysis(found if "state" not in found else _waited(url, found, key, patience))
 
