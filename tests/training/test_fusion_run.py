@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,9 @@ from voicetone.evaluation.table import read_predictions
 from voicetone.models.fusion import Text
 from voicetone.training import speaker_run
 from voicetone.training.fusion_checkpoint import read_fusion_checkpoint
+from voicetone.training.fusion_fit import FusionTrial
 from voicetone.training.run import train
+from voicetone.training.speaker_fit import Frames, Outcome
 
 SAID = {"anger": "you awful man", "happiness": "lovely day to you", "sadness": "all is lost"}
 COLUMNS = (*toy_corpus.COLUMNS, "transcript", "extra")
@@ -176,6 +179,23 @@ def test_what_is_gone_is_trained_again_to_the_same(corpus: Path, tmp_path: Path)
     say(corpus, lambda place, emotion: "something else")
     with pytest.raises(DataError, match="holds a run of other settings"):
         train(path)
+
+
+def test_other_processes_can_be_given_a_trial(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials: list[FusionTrial] = []
+
+    def fit(frames: Frames, trial: FusionTrial, *_: object) -> Outcome:
+        trials.append(trial)
+        return real(frames, trial, lambda: None)
+
+    real = speaker_run.fit
+    monkeypatch.setattr(speaker_run, "fit", fit)
+    train(recipe(corpus, tmp_path, system("gated")))
+    other = pickle.loads(pickle.dumps(trials[0]))
+    assert other.texts == trials[0].texts
+    assert other.known_words == trials[0].known_words != ()
 
 
 def machine(values: Sequence[str]) -> Any:

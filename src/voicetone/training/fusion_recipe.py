@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import field
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -132,7 +131,7 @@ class TextChoice:
         told |= {"rate": self.rate} if self.trainable else {}
         if revision is not None:
             return {"encoder": self.model, **told}
-        return {"encoder": Path(name).name, "sha256": _digest(Path(name)), **told}
+        return {"encoder": Path(name).name, "sha256": text_source(Path(name)).digest, **told}
 
 
 @dataclass(frozen=True, config=_STRICT, kw_only=True)
@@ -185,8 +184,3 @@ def require_column(system: FusionSystem) -> None:
 
 def _hash(values: Sequence[tuple[str, str | None]]) -> str:
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()
-
-
-@lru_cache(maxsize=4)
-def _digest(folder: Path) -> str:
-    return text_source(folder).digest
