@@ -137,11 +137,14 @@ def _of_recipe(recipe: str, rows: list[Row]) -> list[str]:
         best = max(told, key=lambda r: r["difference"])
         against = best.get("against_shuffled")
         said = (
-            f"- **{recipe}** ({'unseen' if _unseen(best) else 'known'} speakers): of the "
-            f"embeddings, {best['system']} does best, {_apart(best)}"
+            f"- **{recipe}** ({'unseen' if _unseen(best) else 'known'} speakers): of the ways to "
+            f"bring the embedding in, {best['system']} scored highest on the test "
+            f"folds, {_apart(best)}"
         )
         if against is not None:
-            sure = against["p"] is not None and against["p"] < SURE and against["difference"] > 0
+            sure = _beyond(best["difference"], over_speakers(best)) and _beyond(
+                against["difference"], against["p"]
+            )
             said += (
                 f"; it is {100 * against['difference']:+.2f} from its shuffled control "
                 f"(bootstrap {p_value(against['p'])}), so that it "
@@ -154,6 +157,11 @@ def _of_recipe(recipe: str, rows: list[Row]) -> list[str]:
     return lines
 
 
+def _beyond(difference: float, p: float | None) -> bool:
+    """Better, and not by chance over speakers; uncorrected."""
+    return difference > 0 and p is not None and p < SURE
+
+
 def _takes(row: Row) -> bool:
     return row["integration"] not in ("none", "gradient-reversal")
 
@@ -164,10 +172,10 @@ def _unseen(row: Row) -> bool:
 
 def _apart(row: Row) -> str:
     p = over_speakers(row)
-    surely = "" if p is None else (", surely" if p < SURE else ", which may be chance")
+    chance = "" if p is None or p < SURE else ", which may be chance"
     return (
         f"{100 * row['difference']:+.2f} points from `none` (t-test {p_value(row['p_seeds'])}, "
-        f"bootstrap {p_value(p)}{surely})"
+        f"bootstrap {p_value(p)}{chance})"
     )
 
 
