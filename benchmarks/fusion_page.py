@@ -110,14 +110,16 @@ def _reading(rows: list[Row], left: list[Row]) -> list[str]:
     fused = [r for r in rows if r["metric"] == "uar" and r.get("against_text") is not None]
     lines = []
     for row in fused:
-        p = over_speakers(row)
         low, high = row.get("difference_interval", (None, None))
-        if low is None or p is None:
+        text = row["against_text"]
+        if low is None or text["low"] is None:
             continue
-        said = "better than" if low > 0 else "worse than" if high < 0 else "not to be told from"
+        voice, words = (_said(low, high), _said(text["low"], text["high"]))
         lines.append(
-            f"- `{row['system']}` is {said} the voice alone over other speakers "
-            f"({100 * row['difference']:+.1f} points, {100 * low:+.1f} to {100 * high:+.1f})."
+            f"- `{row['system']}` is {voice} the voice alone ({100 * row['difference']:+.1f} "
+            f"points, {100 * low:+.1f} to {100 * high:+.1f}) and {words} the words alone "
+            f"({100 * text['difference']:+.1f}, {100 * text['low']:+.1f} to "
+            f"{100 * text['high']:+.1f}), over other speakers."
         )
     costs = [r["apart"] for r in left if r["missing"] == "words" and "apart" in r]
     if costs:
@@ -130,3 +132,8 @@ def _reading(rows: list[Row], left: list[Row]) -> list[str]:
             f"{sure} of {len(costs)} are below it with an interval that leaves out zero."
         )
     return [*lines, ""] if lines else []
+
+
+def _said(low: float, high: float) -> str:
+    """What an interval of a difference lets be said."""
+    return "better than" if low > 0 else "worse than" if high < 0 else "not to be told from"
