@@ -38,7 +38,8 @@ NOTES = {
     "fusion-made": (
         "[Words and tone apart](../made-speech.md): espeak-ng speaks, **no person is heard**, and "
         "the label is a rule of words and tone. Test voices and test sentences are in no training; "
-        "the words are. Words alone, or tone alone, reach 55.6 % at most. `text-label` is what "
+        "the words are. Words alone, or tone alone, reach 55.6 % at most, so that an interval that "
+        "lies above it takes both. `text-label` is what "
         "VADER says of the transcript, taken as it is. `acoustic` is given no transcript, but its "
         "labels depend on 42 words, so it may learn to hear some of them. What is shown is the "
         "mechanism and nothing about people."
