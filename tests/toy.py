@@ -99,7 +99,8 @@ def write_spec(folder: Path, content: Mapping[str, Any], *, hash_files: bool = T
                 "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
                 "bytes": path.stat().st_size,
             }
-            for path in sorted(folder.glob("*.onnx"))
+            for path in sorted(folder.iterdir())
+            if path.suffix in (".onnx", ".txt")
         }
     (folder / "bundle.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
 

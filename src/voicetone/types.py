@@ -114,6 +114,15 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """Words from `start` to `end` seconds, of a person or a recogniser."""
+
+    start: float
+    end: float
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Rating:
     """What one person said of an utterance: the corpus's words, attributes in [0, 1].
 
@@ -280,7 +289,8 @@ class ChannelResult:
 
     `channel` is its number in the recording, from 1; `speech` are its turns of active speech;
     `speaker` is None where the model takes none. `estimated` says that this is one party of a
-    channel that was split by voice.
+    channel that was split by voice. `windows_with_words` are those whose scores know words of a
+    transcript; None where the model reads none.
     """
 
     channel: int
@@ -292,6 +302,7 @@ class ChannelResult:
     speech: tuple[Segment, ...]
     speaker: SpeakerUse | None = None
     estimated: bool = False
+    windows_with_words: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,6 +386,11 @@ def _scores(scores: Scores | None) -> dict[str, float] | None:
     return None if scores is None else {k: round(float(v), 4) for k, v in scores.items()}
 
 
+def _known(**fields: Any) -> dict[str, Any]:
+    """Fields without those that are None."""
+    return {key: value for key, value in fields.items() if value is not None}
+
+
 def _channel_dict(c: ChannelResult) -> dict[str, Any]:
     return {
         "channel": c.channel,
@@ -386,6 +402,7 @@ def _channel_dict(c: ChannelResult) -> dict[str, Any]:
         "speech": [[round(s.start, 3), round(s.end, 3)] for s in c.speech],
         **({} if c.speaker is None else {"speaker": c.speaker.to_dict()}),
         **({"estimated": True} if c.estimated else {}),
+        **_known(windows_with_words=c.windows_with_words),
     }
 
 
@@ -400,4 +417,5 @@ def _channel_from(c: Mapping[str, Any]) -> ChannelResult:
         speech=tuple(Segment(start, end) for start, end in c["speech"]),
         estimated=c.get("estimated", False),
         speaker=SpeakerUse.from_dict(c["speaker"]) if c.get("speaker") else None,
+        windows_with_words=c.get("windows_with_words"),
     )

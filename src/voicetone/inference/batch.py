@@ -34,6 +34,7 @@ class Job:
         last: whether the stream ends with it.
         voice: of its speaker, `[size]`; None where unknown.
         enrolling: speech `[n]` that is to be made the voice, before its windows are scored.
+        texts: what is said in each of its windows, None where that is not known.
     """
 
     position: int
@@ -46,6 +47,7 @@ class Job:
     last: bool
     voice: Floats | None = field(default=None, repr=False)
     enrolling: Floats | None = field(default=None, repr=False)
+    texts: tuple[str | None, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,6 +130,7 @@ def _classify(
     """Scores of each job's windows, `[windows, labels]` per label space."""
     width = predictor.spec.shapes.frame
     places = [(index, place) for index, job in enumerate(jobs) for place in job.windows]
+    texts = [text for job in jobs for text in job.texts or [None] * len(job.windows)]
     found: dict[str, list[Floats]] = defaultdict(list)
     for at in range(0, len(places), MAX_CLASSIFIED):
         group = places[at : at + MAX_CLASSIFIED]
@@ -138,7 +141,8 @@ def _classify(
             frames[row, :count] = _frames_of(jobs[index], encoded[index].frames, place)
             weight[row, :count] = 1.0
         told = () if predictor.spec.speaker is None else [voices[index] for index, _ in group]
-        for name, values in predictor.classify(frames, weight, told).items():
+        more = () if predictor.spec.text is None else (texts[at : at + MAX_CLASSIFIED],)
+        for name, values in predictor.classify(frames, weight, told, *more).items():
             found[name].append(values)
     rows = {name: np.concatenate(values) for name, values in found.items()}
     out: list[dict[str, Floats]] = []

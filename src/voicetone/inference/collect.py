@@ -39,6 +39,7 @@ class Collected:
         speaker: SpeakerUse | None = None,
         *,
         estimated: bool = False,
+        windows_with_words: int | None = None,
     ) -> ChannelResult:
         """All of it as a record.
 
@@ -48,6 +49,7 @@ class Collected:
             flags: what is said of its audio.
             speaker: what the model was told of whose voice it is.
             estimated: it is one party of a channel that was split by voice.
+            windows_with_words: those whose scores know words.
         """
         return ChannelResult(
             channel=channel,
@@ -59,6 +61,7 @@ class Collected:
             speech=tuple(self.speech),
             speaker=speaker,
             estimated=estimated,
+            windows_with_words=windows_with_words,
         )
 
 

@@ -19,9 +19,10 @@ from voicetone.inference.enrolment import Speakers
 from voicetone.inference.live import LiveSession
 from voicetone.inference.overview import Overview
 from voicetone.inference.split_file import Splitting, analyze_split
+from voicetone.inference.words import Telling, Transcripts
 from voicetone.pretrained import load
 from voicetone.pretrained.predictor import Predictor
-from voicetone.types import FileResult
+from voicetone.types import FileResult, Floats
 
 __all__ = ["Overview", "Progress", "Splitting", "analyze"]
 
@@ -37,6 +38,7 @@ def analyze(
     overview: Overview | None = None,
     speakers: Speakers = "auto",
     split: Splitting | None = None,
+    transcripts: Transcripts = None,
 ) -> FileResult:
     """Analyse one recording.
 
@@ -51,15 +53,22 @@ def analyze(
         overview: collects the outline of the analysed channels.
         speakers: whose voices are known; see `voicetone.inference.enrolment.Speakers`.
         split: gives each party on the one analysed channel a line of its own.
+        transcripts: what is said, for a model that reads words; see `LiveSession.say`. Each
+            stretch is told when the audio up to its end is there.
 
     Raises:
         AudioError: the file can't be read or analysed.
-        UsageError: names, channels or voices that don't fit the file or the model.
+        UsageError: names, channels, voices or transcripts that don't fit the file or the model.
         DataError: a voice that was enrolled for another model.
         BundleError: no model, or one that fails.
     """
     predictor = load() if predictor is None else predictor
     if split is not None:
+        if transcripts:
+            raise UsageError(
+                f"{path}: a transcript and a split by speaker: nobody knows beforehand which party "
+                "said what: give one of them"
+            )
         return analyze_split(
             path,
             predictor,
@@ -75,13 +84,14 @@ def analyze(
         session = _session(source, predictor, channels, names, speakers)
         results = {channel: Collected() for channel in session.channels}
         rows = rows_of(session.channels)
-        _read(source, session, results, progress, overview)
+        _read(source, session, results, progress, overview, transcripts)
     found = tuple(
         result.of_channel(
             channel,
             names[row] if names else None,
             session.flags(channel),
             session.speaker(channel),
+            windows_with_words=session.windows_with_words(channel),
         )
         for row, (channel, result) in zip(rows, results.items(), strict=True)
     )
@@ -121,16 +131,26 @@ def _read(
     results: Mapping[int, Collected],
     progress: Progress | None,
     overview: Overview | None,
+    transcripts: Transcripts,
 ) -> None:
     """The whole source through a session, to its end."""
     rows = rows_of(session.channels)
+
+    def take(samples: Floats) -> None:
+        collect(results, session.push(samples))
+
+    try:
+        telling = Telling(session, source.rate, session.channels, transcripts)
+    except UsageError as error:
+        raise UsageError(f"{source.name}: {error}") from None
     for block in source.blocks(BLOCK_SECONDS):
         try:
-            collect(results, session.push(block))
-        except AudioError as error:
-            raise AudioError(f"{source.name}: {error}") from None
+            telling.push(block, take)
+        except (AudioError, UsageError) as error:
+            raise type(error)(f"{source.name}: {error}") from None
         if overview is not None:
             overview.push(block[rows])
         if progress is not None:
             progress(session.seconds, source.duration)
+    telling.end()
     collect(results, session.close())

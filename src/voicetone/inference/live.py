@@ -7,7 +7,6 @@ Whatever the pieces in which the samples come, the events are the same, in the s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -25,71 +24,37 @@ from voicetone.errors import AudioError, UsageError
 from voicetone.inference.batch import Job, Output, run_jobs
 from voicetone.inference.channels import choose_channels, rows_of
 from voicetone.inference.enrolment import Listening, Speakers, voices_of
+from voicetone.inference.events import (
+    CurrentEvent,
+    Event,
+    OverallEvent,
+    SpeakerEvent,
+    SpeechEvent,
+    SpeechStartEvent,
+    WindowEvent,
+)
 from voicetone.inference.layout import CHUNK, Placement, window_at_end, window_of_chunk
 from voicetone.inference.levels import Levels
 from voicetone.inference.speech import Activity, Turns, TurnStart
 from voicetone.inference.tone import Tone
+from voicetone.inference.words import Wording
 from voicetone.pretrained.predictor import Predictor
-from voicetone.pretrained.spec import BundleSpec
-from voicetone.types import Current, Floats, Overall, Scores, Segment, SpeakerUse, Window
+from voicetone.types import Floats, Overall, Said, Scores, Segment, SpeakerUse, Window
+
+__all__ = [
+    "CurrentEvent",
+    "Event",
+    "LiveSession",
+    "OverallEvent",
+    "SpeakerEvent",
+    "SpeechEvent",
+    "SpeechStartEvent",
+    "WindowEvent",
+]
 
 MAX_CHUNKS = 4  # in one job: 10 s; more gains no speed, and takes memory
 PUSH_SECONDS = 10.0  # longer pushes are taken in pieces of this, so that memory stays flat
 LOUDEST = 64.0  # full scale is 1: samples beyond this are integers that nobody scaled
-
-
-@dataclass(frozen=True, slots=True)
-class WindowEvent:
-    """A window is complete. `channel` counts those of the audio from 1, analysed or not."""
-
-    channel: int
-    window: Window
-
-
-@dataclass(frozen=True, slots=True)
-class CurrentEvent:
-    """The tone of the newest 30 s of speech has changed."""
-
-    channel: int
-    current: Current
-
-
-@dataclass(frozen=True, slots=True)
-class OverallEvent:
-    """The channel has ended; this is its tone as a whole."""
-
-    channel: int
-    overall: Overall
-
-
-@dataclass(frozen=True, slots=True)
-class SpeechStartEvent:
-    """A turn of active speech has begun, at `start` seconds; it ends with a `SpeechEvent`."""
-
-    channel: int
-    start: float
-
-
-@dataclass(frozen=True, slots=True)
-class SpeechEvent:
-    """A turn of active speech has ended."""
-
-    channel: int
-    segment: Segment
-
-
-@dataclass(frozen=True, slots=True)
-class SpeakerEvent:
-    """The channel's speaker is known now, from its own first seconds of speech.
-
-    Windows that end after `speaker.since` are scored with it.
-    """
-
-    channel: int
-    speaker: SpeakerUse
-
-
-Event = WindowEvent | CurrentEvent | OverallEvent | SpeechStartEvent | SpeechEvent | SpeakerEvent
 
 
 class LiveSession:
@@ -138,7 +103,7 @@ class LiveSession:
         self._resampler = StreamResampler(sample_rate, len(choice.channels))
         voices, auto = voices_of(predictor, choice.channels, speakers), speakers is not None
         self._streams = [
-            _Stream(channel, spec, Listening(predictor, voices.get(channel), auto))
+            _Stream(channel, predictor, Listening(predictor, voices.get(channel), auto))
             for channel in choice.channels
         ]
         self._context = spec.shapes.context
@@ -184,6 +149,20 @@ class LiveSession:
         self._check_usable()
         self._end()
         return self._run()
+
+    def say(self, channel: int, start: float, end: float, text: str) -> None:
+        """Tell the words of a channel from `start` to `end` seconds, for a model that reads them.
+
+        They count for every window that overlaps them and is complete only with audio that comes
+        after this call, and for the one that the end of the audio adds. Nothing waits for words.
+
+        Raises:
+            UsageError: the model takes no words; a channel that is not analysed; times or words
+                that can't be, or too many; a session that is closed.
+        """
+        self._check_usable(jobs_may_run=True)
+        came = self._pushed * SAMPLE_RATE / self.sample_rate
+        self._stream(channel).wording.say(Said(start, end, text), came)
 
     def feed(self, samples: Floats) -> list[Job]:
         """Take samples as `push` does, but leave the work to the caller.
@@ -283,6 +262,14 @@ class LiveSession:
         """
         return self._stream(channel).listening.use
 
+    def windows_with_words(self, channel: int) -> int | None:
+        """Windows of a channel whose scores know words; None where the model takes none.
+
+        Raises:
+            UsageError: the channel is not analysed.
+        """
+        return self._stream(channel).wording.windows
+
     def flags(self, channel: int) -> tuple[str, ...]:
         """`short` (under 1 s), `silent` (nothing but zeros), `clipped`, of the audio so far.
 
@@ -380,9 +367,11 @@ class LiveSession:
 class _Stream:
     """The state of one analysed channel."""
 
-    def __init__(self, channel: int, spec: BundleSpec, listening: Listening) -> None:
+    def __init__(self, channel: int, predictor: Predictor, listening: Listening) -> None:
+        spec = predictor.spec
         self.channel = channel
         self.listening = listening
+        self.wording = Wording(predictor)
         self.levels = Levels()
         self._sentiment = spec.space("sentiment")
         self._emotion = spec.space("emotion")
@@ -413,6 +402,7 @@ class _Stream:
             last=last,
             voice=self.listening.voice,
             enrolling=self.listening.speech if windows else None,
+            texts=self.wording.taken(windows, chunk),
         )
 
     def take(self, job: Job, output: Output, total: int | None) -> list[tuple[int, Event]]:
@@ -428,7 +418,7 @@ class _Stream:
         joined = np.concatenate([self._history, output.frames])
         self._history = joined[-WINDOW_FRAMES:].copy()
         events: list[tuple[int, Event]] = []
-        rows = list(enumerate(job.windows))
+        rows = list(zip(range(len(job.windows)), job.windows, job.texts, strict=True))
         chunk = job.chunk
         if job.enrolling is not None:
             known = self.listening.learn(output.enrolled, chunk * CHUNK / SAMPLE_RATE)
@@ -441,8 +431,8 @@ class _Stream:
             chunk += 1
         if len(output.speech):
             self.listening.hear(job.samples, self._active[-len(output.speech) :])
-        for row, place in rows:  # the end came with no frame of its own
-            events += [(chunk, event) for event in self._window(row, place, output)]
+        for row in rows:  # the end came with no frame of its own
+            events += [(chunk, event) for event in self._window(*row, output)]
         if total is not None:
             events += [(chunk, self._edge(edge)) for edge in self._turns.close(total)]
             events.append((chunk, OverallEvent(self.channel, self.tone.overall())))
@@ -463,12 +453,14 @@ class _Stream:
         self._active = np.concatenate([self._active, seconds])[-WINDOW_FRAMES:]
         return self._turns.push(active)
 
-    def _window(self, row: int, place: Placement, output: Output) -> list[Event]:
+    def _window(self, row: int, place: Placement, text: str | None, output: Output) -> list[Event]:
         known = self._frames - len(self._active)
         active = self._active[place.first - known : place.last - known]
         speech = bool(active.any())
         # A model may have no answer for a window: then there are no scores, as without speech.
         told = speech and not np.isnan(output.scores["sentiment"][row]).any()
+        if told and text is not None:
+            self.wording.counted()
         window = Window(
             start=place.start_seconds,
             end=place.end_seconds,

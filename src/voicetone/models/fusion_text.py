@@ -17,11 +17,10 @@ from torch import Tensor, nn
 from voicetone.errors import DataError, MissingExtraError
 from voicetone.features.ssl import quiet
 from voicetone.language.hub import pinned
+from voicetone.language.words import MOST_CHARACTERS
 from voicetone.models.fusion_source import WANTED, TextSource, open_tokenizer, text_source
 from voicetone.models.ssl import fetched
 
-MOST_CHARACTERS = 64
-"""Per token that is read: what lies behind is not even cut into tokens."""
 _CLASSES = {
     "bert": ("BertConfig", "BertModel"),
     "roberta": ("RobertaConfig", "RobertaModel"),

@@ -65,20 +65,27 @@ def assemble(spec: BundleSpec, files: Mapping[str, bytes], threads: int = 1) -> 
     Raises:
         BundleError: graphs that don't load or don't fit the specification.
     """
-    graphs = [files[name] for name in spec.graph_names]
     if isinstance(spec, WindowSpec):
-        return WindowPredictor(spec, graphs[0], threads, *graphs[1:])
+        names, part = spec.graphs, spec.text
+        return WindowPredictor(
+            spec,
+            files[names.classifier],
+            threads,
+            None if names.speaker is None else files[names.speaker],
+            None if names.text is None else files[names.text],
+            None if part is None else files[part.vocabulary],
+        )
     assert isinstance(spec, StreamSpec)
-    return OnnxPredictor(spec, graphs[0], graphs[1], threads)
+    return OnnxPredictor(spec, files[spec.graphs.encoder], files[spec.graphs.head], threads)
 
 
 def write(folder: Path, spec: Mapping[str, Any], graphs: Mapping[str, bytes]) -> Path:
-    """Write a bundle: its graphs, and its `bundle.json` with their hashes.
+    """Write a bundle: its graphs and other files, and its `bundle.json` with their hashes.
 
     Args:
         folder: where to; made if missing.
         spec: the content of `bundle.json` but for `files`.
-        graphs: file name → bytes.
+        graphs: file name → bytes, all files.
 
     Raises:
         BundleError: a content that a bundle can't hold; then nothing is written.

@@ -15,6 +15,7 @@ from voicetone.pretrained.spec import BundleSpec, StreamSpec
 from voicetone.types import Floats
 
 SPACES: tuple[Literal["sentiment"], Literal["emotion"]] = ("sentiment", "emotion")
+FLOAT, INT64 = "tensor(float)", "tensor(int64)"
 
 
 @runtime_checkable
@@ -35,13 +36,18 @@ class Predictor(Protocol):
         """Features `[B, 2 n, F]`, state `[B, S]` → frames `[B, n, E]`, speech `[B, n]`, state."""
 
     def classify(
-        self, frames: Floats, weight: Floats, voices: Sequence[Floats | None] = ()
+        self,
+        frames: Floats,
+        weight: Floats,
+        voices: Sequence[Floats | None] = (),
+        texts: Sequence[str | None] = (),
     ) -> Mapping[str, Floats]:
         """Frames `[B, n, E]`, weight `[B, n]` → probabilities `[B, labels]` per label space.
 
         `voices` are those of the rows' speakers, None where unknown; a model whose `spec.speaker`
-        is None does not look at them. A row of NaN says that the model has no answer for that
-        window.
+        is None does not look at them. `texts` are the words of the rows, None where there are
+        none; a model whose `spec.text` is None does not look at them. A row of NaN says that the
+        model has no answer for that window.
         """
 
 
@@ -108,7 +114,11 @@ class OnnxPredictor:
         return frames, speech, state_out
 
     def classify(
-        self, frames: Floats, weight: Floats, voices: Sequence[Floats | None] = ()
+        self,
+        frames: Floats,
+        weight: Floats,
+        voices: Sequence[Floats | None] = (),
+        texts: Sequence[str | None] = (),
     ) -> Mapping[str, Floats]:
         """Frames `[B, n, E]`, weight `[B, n]` → probabilities `[B, labels]` per label space.
 
@@ -163,7 +173,9 @@ def check_ports(
     name: str,
     inputs: Mapping[str, tuple[int | None, ...]],
     outputs: Mapping[str, tuple[int | None, ...]],
+    types: Mapping[str, str] | None = None,
 ) -> None:
+    """Make sure that a graph has these inputs and outputs, of floats unless `types` says else."""
     for kind, found, wanted in (
         ("inputs", session.get_inputs(), inputs),
         ("outputs", session.get_outputs(), outputs),
@@ -174,8 +186,9 @@ def check_ports(
                 f"{name}: its {kind} are {', '.join(names)[:200]} and not {', '.join(wanted)}"
             )
         for port in found:
-            if port.type != "tensor(float)":
-                raise BundleError(f"{name}: {port.name} is a {port.type}, not a tensor(float)")
+            type_ = (types or {}).get(port.name, FLOAT)
+            if port.type != type_:
+                raise BundleError(f"{name}: {port.name} is a {port.type}, not a {type_}")
             _check_shape(name, port.name, port.shape, wanted[port.name])
 
 

@@ -27,6 +27,7 @@ from voicetone.errors import BundleError
 from voicetone.features.sets import OPENSMILE, SETS, FeatureConfig, extractor
 from voicetone.features.spectral import SpectralConfig
 from voicetone.pretrained.speaker_part import GRAPHS, SpeakerPart
+from voicetone.pretrained.text_part import TextPart
 from voicetone.types import EMOTION_TO_SENTIMENT, SENTIMENTS, LabelSpace
 
 STREAM, WINDOW = 1, 2
@@ -74,10 +75,12 @@ class Graphs(_Part):
 
 
 class WindowGraph(_Part):
-    """File names of the network, and of the one that makes a voice of speech."""
+    """File names of the network, of the one that makes a voice of speech, and of the one that
+    makes vectors of words."""
 
     classifier: PlainName
     speaker: PlainName | None = None
+    text: PlainName | None = None
 
 
 class WindowFeatures(_Part):
@@ -193,6 +196,8 @@ class BundleSpec(_Part):
     files: Annotated[dict[PlainName, FileDigest], Field(max_length=MAX_FILES)]
     speaker: SpeakerPart | None = None
     """For a network that can be told whose voice it hears, which only format 2 may."""
+    text: TextPart | None = None
+    """For a network that reads words, which only format 2 may."""
 
     @model_validator(mode="after")
     def _as_this_version_works(self) -> Self:
@@ -275,6 +280,12 @@ class StreamSpec(BundleSpec):
         if value is not None:
             raise ValueError("a bundle of format 1 is told of no speaker")
 
+    @field_validator("text")
+    @classmethod
+    def _no_words(cls, value: TextPart | None) -> None:
+        if value is not None:
+            raise ValueError("a bundle of format 1 reads no words")
+
     @field_validator("label_spaces")
     @classmethod
     def _both_spaces(cls, value: LabelSpaces) -> LabelSpaces:
@@ -339,11 +350,25 @@ class WindowSpec(BundleSpec):
                 raise ValueError(f"speaker.size must be {2 * features.size}, twice the features'")
         return self
 
+    @model_validator(mode="after")
+    def _text_fits(self) -> Self:
+        if (self.graphs.text is None) != (self.text is None):
+            raise ValueError("graphs.text goes with text")
+        if self.text is None:
+            return self
+        if not self.features.frames:
+            raise ValueError("a network that reads words needs features with frames")
+        if self.text.vocabulary not in self.files:
+            raise ValueError(f"files has no hash for {self.text.vocabulary}")
+        if self.text.vocabulary in self.graph_names:
+            raise ValueError("text.vocabulary is no graph")
+        return self
+
     @property
     def graph_names(self) -> tuple[str, ...]:
-        """The classifier, then the speaker's if there is one."""
-        speaker = self.graphs.speaker
-        return (self.graphs.classifier, *([] if speaker is None else [speaker]))
+        """The classifier, then the speaker's and that of words if there are any."""
+        graphs = self.graphs.classifier, self.graphs.speaker, self.graphs.text
+        return tuple(name for name in graphs if name is not None)
 
     @property
     def shapes(self) -> Shapes:

@@ -19,6 +19,7 @@ from voicetone.pretrained.predictor import SPACES, check_finite, check_ports, op
 from voicetone.pretrained.runtime import run_graph
 from voicetone.pretrained.speakers import bundled_encoder
 from voicetone.pretrained.spec import WindowSpec
+from voicetone.pretrained.text_reader import TextReader
 from voicetone.types import EMOTION_TO_SENTIMENT, SENTIMENTS, Floats
 
 _LEAST = to_samples(SHORT_SECONDS)
@@ -35,6 +36,8 @@ class WindowPredictor:
         graph: bytes of the classifier's graph.
         threads: for each graph.
         speaker: bytes of the graph that makes a voice of speech, where there is one.
+        text: bytes of the graph that makes vectors of words, where there is one.
+        vocabulary: bytes of its list of words.
 
     Raises:
         BundleError: a graph that doesn't load, or whose inputs and outputs are not those of a
@@ -42,7 +45,13 @@ class WindowPredictor:
     """
 
     def __init__(
-        self, spec: WindowSpec, graph: bytes, threads: int = 1, speaker: bytes | None = None
+        self,
+        spec: WindowSpec,
+        graph: bytes,
+        threads: int = 1,
+        speaker: bytes | None = None,
+        text: bytes | None = None,
+        vocabulary: bytes | None = None,
     ) -> None:
         self._spec = spec
         self._graph = opened(graph, spec.graphs.classifier, threads)
@@ -53,18 +62,27 @@ class WindowPredictor:
             inputs = {"features": (1, wanted.frames, wanted.size), "mask": (1, wanted.frames)}
         if spec.speaker is not None:
             inputs |= {"voice": (1, spec.speaker.size), "known": (1,)}
+        if spec.text is not None:
+            size = spec.text.size
+            inputs |= {"tokens": (1, None, size), "token_mask": (1, None), "read": (1,)}
+        self.reader: TextReader | None = None
+        """What makes vectors of words; None for a network that reads none."""
+        if spec.text is not None:
+            name = spec.graphs.text or ""
+            self.reader = TextReader(spec.text, name, text or b"", vocabulary or b"", threads)
         self.encoder = self._opened_encoder(speaker, threads)
         """What makes a voice of speech; None for a network that is told of no speaker."""
         count = len(spec.space(spec.head).labels)
         check_ports(self._graph, spec.graphs.classifier, inputs, {spec.head: (1, count)})
-        found = self._logits(
-            np.zeros((10, wanted.size) if wanted.frames else wanted.size, np.float32), None
-        )
-        if found.shape != (count,):
-            raise BundleError(
-                f"the graph's {spec.head} has the shape {list(found.shape)} where the bundle says "
-                f"{[count]}"
-            )
+        nothing = np.zeros((10, wanted.size) if wanted.frames else wanted.size, np.float32)
+        trials = [None] if spec.text is None else [None, np.zeros((3, spec.text.size), np.float32)]
+        for words in trials:
+            found = self._logits(nothing, None, words)
+            if found.shape != (count,):
+                raise BundleError(
+                    f"the graph's {spec.head} has the shape {list(found.shape)} where the bundle "
+                    f"says {[count]}"
+                )
 
     @property
     def spec(self) -> WindowSpec:
@@ -85,12 +103,17 @@ class WindowPredictor:
         return frames, speech, floor
 
     def classify(
-        self, frames: Floats, weight: Floats, voices: Sequence[Floats | None] = ()
+        self,
+        frames: Floats,
+        weight: Floats,
+        voices: Sequence[Floats | None] = (),
+        texts: Sequence[str | None] = (),
     ) -> Mapping[str, Floats]:
         """Audio `[B, n, 500]`, weight `[B, n]` → probabilities `[B, labels]` per label space.
 
         `voices` says who speaks in each row, for a network that takes it: `[size]` as its encoder
-        gives it, None for an unknown speaker; nobody is known if left out.
+        gives it, None for an unknown speaker; nobody is known if left out. `texts` are the words
+        of each row, for a network that reads; None where there are none, as if left out.
 
         Heard is the window from where its speech begins to where that ends, as the energy has it:
         these networks learnt from utterances without silence around them. Where
@@ -109,23 +132,28 @@ class WindowPredictor:
             values = self._heard(window[: round(float(count))])
             if values is not None:
                 voice = voices[row] if voices else None
-                for name, found in self.probabilities(values, voice).items():
+                text = texts[row] if texts else None
+                for name, found in self.probabilities(values, voice, text).items():
                     out[name][row] = found
         return out
 
-    def probabilities(self, values: Floats, voice: Floats | None = None) -> dict[str, Floats]:
+    def probabilities(
+        self, values: Floats, voice: Floats | None = None, text: str | None = None
+    ) -> dict[str, Floats]:
         """Features of one utterance, as extracted, → probabilities `[labels]` per label space.
 
         Args:
             values: `[features]`, or `[t, features]` for a network that takes frames.
             voice: `[size]` of who speaks, for a network that takes it; None where unknown.
+            text: what is said, for a network that reads; None where that is not known.
 
         Raises:
             BundleError: the graph fails or gives something other than numbers.
         """
         spaces, head = self._spec.label_spaces, self._spec.head
         temperature = getattr(self._spec.temperature, head)
-        found = softmax(self._logits(values, voice) / np.float32(temperature))
+        words = None if self.reader is None else self.reader.vectors(text)
+        found = softmax(self._logits(values, voice, words) / np.float32(temperature))
         if head == "sentiment":
             return {"sentiment": found, "emotion": np.zeros(0, dtype=np.float32)}
         order = [SENTIMENTS.index(name) for name in spaces.sentiment]
@@ -176,8 +204,9 @@ class WindowPredictor:
             )
         return encoder
 
-    def _logits(self, values: Floats, voice: Floats | None) -> Floats:
-        wanted, speaker = self._spec.features, self._spec.speaker
+    def _logits(self, values: Floats, voice: Floats | None, words: Floats | None = None) -> Floats:
+        """Logits `[labels]` of features, a voice `[size]` and vectors of words `[l, size]`."""
+        wanted, speaker, text = self._spec.features, self._spec.speaker, self._spec.text
         inputs: dict[str, Any] = {"features": values[None]}
         if wanted.frames:
             values, mask = fitted(stepped(values, wanted.step), wanted.frames)
@@ -185,6 +214,11 @@ class WindowPredictor:
         if speaker is not None:
             told = np.zeros(speaker.size, np.float32) if voice is None else voice
             inputs |= {"voice": told[None], "known": np.array([voice is not None], np.float32)}
+        if text is not None:
+            read = np.array([words is not None], np.float32)
+            tokens = np.zeros((1, text.size), np.float32) if words is None else words
+            mask = np.ones((1, len(tokens)), np.float32)
+            inputs |= {"tokens": tokens[None], "token_mask": mask, "read": read}
         (logits,) = run_graph(self._graph, inputs, [self._spec.head])
         check_finite(logits, self._spec.graphs.classifier)
         return np.asarray(logits[0])

@@ -7,8 +7,6 @@ had are not read, so it says nothing of sentences made of them; a pretrained enc
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
@@ -16,18 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from voicetone.errors import DataError
-from voicetone.models.fusion_text import MOST_CHARACTERS, Tokens
+from voicetone.language.words import WORDS, Cutter, words_of
+from voicetone.models.fusion_text import Tokens
 from voicetone.models.speaker_aware_parts import Layer, barred, sinusoids
 
-WORDS = "words-1"
-"""Names how words are cut and read."""
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-
-
-def words_of(text: str) -> list[str]:
-    """Letters and digits in one piece, in small letters."""
-    found = _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
-    return [word.replace("’", "'") for word in found]
+__all__ = ["WORDS", "Words", "vocabulary", "words_of"]
 
 
 def vocabulary(texts: Sequence[str | None], most: int) -> tuple[str, ...]:
@@ -67,7 +58,7 @@ class Words(nn.Module):
                 f"text.width = {width} can't be split into {heads} heads: choose others"
             )
         self.known, self.size, self.limit = tuple(known), width, limit
-        self._place = {word: place for place, word in enumerate(self.known, start=1)}
+        self._cutter = Cutter(self.known, limit)
         self.embedding = nn.Embedding(len(self.known) + 1, width, padding_idx=0)
         self.layers = nn.ModuleList(Layer(width, heads, 2, dropout) for _ in range(layers))
         self.dropout = nn.Dropout(dropout)
@@ -79,12 +70,10 @@ class Words(nn.Module):
         """
         rows, cut, unknown = [], [], []
         for text in texts:
-            head = (text or "")[: MOST_CHARACTERS * self.limit]
-            found = words_of(head)
-            row = [self._place[word] for word in found if word in self._place]
-            unknown.append(len(found) - len(row))
-            cut.append(len(row) > self.limit or len(head) < len(text or ""))
-            rows.append(row[: self.limit])
+            row, shorter, strange = self._cutter.cut(text or "")
+            unknown.append(strange)
+            cut.append(shorter)
+            rows.append(row)
         longest = max((len(row) for row in rows), default=1) or 1
         ids = torch.zeros(len(rows), longest, dtype=torch.int64)
         mask = torch.zeros(len(rows), longest)
