@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,17 @@ from tests.server.voices_help import (
 from tests.toy_speaker import ENROL_SECONDS
 
 from voicetone.audio.telephony import s16le_encode
-from voicetone.client import ServerError, SpeakerKnown, Stream, analyze, enrol, forget, voices
+from voicetone.client import (
+    ServerError,
+    SpeakerKnown,
+    Stream,
+    analyze,
+    enrol,
+    forget,
+    forget_subject,
+    voices,
+)
+from voicetone.client.http import ask, upload
 from voicetone.inference.enrolment import enrol_for
 from voicetone.inference.file import analyze as analyze_file
 from voicetone.pretrained.predictor import Predictor
@@ -244,7 +255,14 @@ def test_nothing_of_a_voice_gets_out(folder: Path, knowing: Predictor, tmp_path:
             embedding = connection.scalar(sa.select(table.c.embedding))
             stored = [tuple(row) for row in connection.execute(sa.text("SELECT * FROM events"))]
             calls = [tuple(row) for row in connection.execute(sa.text("SELECT * FROM calls"))]
-        forget(url, mine.id, key=MINE)
+        asked = {"consent": "true", "async": "true", "speaker": mine.id}
+        id = upload(url, "/v1/analyze", file(tmp_path, sound), asked, MINE)["id"]
+        while ask(url, "GET", f"/v1/jobs/{id}", MINE)["state"] not in ("done", "failed"):
+            time.sleep(0.05)
+        (job,) = [j for j in state.extras["files"]._jobs.values() if j.id == id]
+        assert job.state == "done"
+        assert not job.wanted.voices  # its result is kept for longer
+        assert forget_subject(url, "maria", key=MINE) == 1
     assert embedding
     values = [repr(float(v)) for v in np.frombuffer(embedding, "<f4")]
     shown = [answer, out.getvalue(), str(stored), str(calls)]

@@ -33,7 +33,7 @@ from voicetone.client.events import (
 from voicetone.client.http import Analysis, TextSentiment, analyze, calls, delete
 from voicetone.client.stream import AsyncStream
 from voicetone.client.sync import Stream
-from voicetone.client.voices import Voice, enrol, forget, voices
+from voicetone.client.voices import Voice, enrol, forget, forget_subject, voices
 
 __all__ = [
     "Alert",
@@ -64,5 +64,6 @@ __all__ = [
     "delete",
     "enrol",
     "forget",
+    "forget_subject",
     "voices",
 ]

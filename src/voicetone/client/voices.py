@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -86,6 +87,20 @@ def forget(url: str, voice: str, *, key: str | None = None) -> None:
         ServerError, ConnectionLostError, UsageError: see `enrol`.
     """
     ask(url, "DELETE", f"/v1/voices/{quote(voice, safe='')}", key)
+
+
+def forget_subject(url: str, subject: str, *, key: str | None = None) -> int:
+    """Have all voices of one person deleted, by the name that `enrol` was given; how many.
+
+    Raises:
+        ServerError, ConnectionLostError, UsageError: see `enrol`.
+    """
+    body = json.dumps({"subject": subject}).encode()
+    found = ask(url, "POST", "/v1/voices/forget", key, [body], len(body), "application/json")
+    count = found.get("deleted")
+    if not isinstance(count, int):
+        raise ServerError("internal", NOT_OURS)
+    return count
 
 
 def _voice(found: Mapping[str, Any]) -> Voice:

@@ -59,7 +59,7 @@ class SpeakerPart(_Part):
     """Values of a voice."""
     same_voice: Annotated[float, Field(ge=-1.0, le=1.0)]
     """The cosine of two stretches of about 2 s under which they rather are of two voices."""
-    enrol_seconds: Annotated[float, Field(ge=1.0, le=600.0)]
+    enrol_seconds: Annotated[float, Field(ge=1.0, le=60.0)]
     """Seconds of speech that a call's own voice is taken from."""
     network: SpeakerNetwork | None
     """With the kind `onnx`, else null."""

@@ -11,7 +11,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import IO, Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
@@ -382,6 +382,7 @@ class Jobs:
         except BaseException:  # broken off: the process may be in the middle of it
             await asyncio.shield(process.stop())
             raise
+        job.wanted = replace(job.wanted, voices={})  # a voice may be deleted before its results
         job.over = self._clock.steady()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, field
+from dataclasses import asdict, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -170,7 +170,12 @@ class SpeakerChoice:
     """With `onnx`, as the following."""
     output: str = ""
     bands: int = Field(default=80, ge=1, le=256)
+    window_ms: float = Field(default=25.0, ge=5, le=100)
+    hop_ms: float = Field(default=10.0, ge=1, le=100)
     subtract_mean: bool = True
+    shortest: float = Field(default=0.5, ge=0.1, le=60)
+    longest: float = Field(default=30.0, ge=0.1, le=600)
+    same_voice: float = Field(default=0.5, ge=-1, le=1)
     enrolment: Literal["leave-one-out"] | Annotated[float, Field(gt=0, le=3600)] = "leave-one-out"
     """The mean embedding of the speaker's other clips in the same part of the fold, or that of so
     many seconds of them, in whole clips, drawn once."""
@@ -182,13 +187,7 @@ class SpeakerChoice:
         """As `voicetone.pretrained.speakers.speaker_encoder` takes it."""
         if self.encoder != "onnx":
             return self.encoder
-        return GraphSettings(
-            path=self.path,
-            input=self.input,
-            output=self.output,
-            bands=self.bands,
-            subtract_mean=self.subtract_mean,
-        )
+        return GraphSettings(**{f.name: getattr(self, f.name) for f in fields(GraphSettings)})
 
     def decisive(self) -> dict[str, Any]:
         """What embeddings depend on, but for the curve.
