@@ -13,12 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.inference.sounds import analyse, assert_same, currents, noise, silence, windows
 
-from voicetone.audio.units import SAMPLE_RATE
+from voicetone.audio.energy import energy_presence
+from voicetone.audio.units import FRAME, SAMPLE_RATE
 from voicetone.errors import AudioError, DataError, UsageError
 from voicetone.features.speaker_enrol import Enrolment
 from voicetone.inference.file import Overview, analyze
 from voicetone.inference.live import OverallEvent
-from voicetone.inference.split_file import EDGE, PartyMask, Splitting, speakers_in
+from voicetone.inference.split import Turn
+from voicetone.inference.split_file import EDGE, PartyMask, Splitting, background, speakers_in
 from voicetone.pretrained import OnnxPredictor
 from voicetone.types import FileResult, Floats
 
@@ -193,6 +195,35 @@ def test_a_party_keeps_its_own_and_loses_the_others(
     for start, end, _ in turns:
         far[round(max(0, start - EDGE) * rate) : round((end + EDGE) * rate)] = False
     assert (rows[:, far] == 1).all()
+
+
+def test_silence_is_as_loud_as_the_room() -> None:
+    """Else a room's noise between the turns would stand out from it, and count as speech."""
+    room = 0.004 * noise(20.0, SAMPLE_RATE, 1.0, 9)
+    samples = room.copy()
+    turns = [Turn(2.0, 6.0, 1), Turn(8.0, 13.0, 2)]
+    for turn in turns:
+        span = slice(round(turn.start * SAMPLE_RATE), round(turn.end * SAMPLE_RATE))
+        samples[span] += voice(0, turn.end - turn.start)
+    level = background(samples, turns)
+    assert level == pytest.approx(float(np.sqrt(np.square(room).mean())), rel=0.1)
+    spans = [(t.start, t.end, t.speaker) for t in turns]
+    mask = PartyMask(spans, SAMPLE_RATE, level)
+    rows = mask.rows(samples, 0)
+    pieces = [mask.rows(samples[a : a + 7777], a) for a in range(0, len(samples), 7777)]
+    assert (np.concatenate(pieces, axis=1) == rows).all()
+    for row, turn in zip(rows, turns, strict=True):
+        frames = row[None, : len(row) // FRAME * FRAME].reshape(1, -1, FRAME)
+        floor = np.full((1, 1), 60 + 20 * np.log10(level), dtype=np.float32)
+        heard = np.flatnonzero(energy_presence(frames, floor)[0][0] >= 0.5) * FRAME / SAMPLE_RATE
+        assert heard.min() == pytest.approx(turn.start, abs=0.1)
+        assert heard.max() == pytest.approx(turn.end, abs=0.1)
+
+
+def test_without_a_pause_the_softest_is_the_background() -> None:
+    samples = voice(0, 4.0)
+    assert 0 < background(samples, [Turn(0.0, 4.0, 1)]) <= np.abs(samples).max()
+    assert background(samples[:10], [Turn(0.0, 1.0, 1)]) == 0.0
 
 
 def test_memory_is_what_the_limit_says(predictor: OnnxPredictor, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from voicetone.audio.decode import AudioSource, RawFormat, open_audio
 from voicetone.audio.resample import StreamResampler
-from voicetone.audio.units import SAMPLE_RATE, to_samples, to_seconds
+from voicetone.audio.units import FRAME, SAMPLE_RATE, to_samples, to_seconds
 from voicetone.errors import AudioError, UsageError
 from voicetone.features.dvector import DVector, graph_path
 from voicetone.features.speaker import SpeakerEncoder, StatisticsEncoder
@@ -256,7 +256,7 @@ def _parties(
 ) -> tuple[ChannelResult, ...]:
     """Each party's result, as if it were a channel."""
     count = max(turn.speaker for turn in turns)
-    mask = PartyMask(turns, SAMPLE_RATE)
+    mask = PartyMask(turns, SAMPLE_RATE, background(heard.samples, turns))
     session = LiveSession(
         predictor, SAMPLE_RATE, count, analysed=range(1, count + 1), speakers=speakers
     )
@@ -298,9 +298,13 @@ class PartyMask:
     Args:
         turns: who speaks when, in order, not overlapping; speakers from 1 without gaps.
         rate: of the samples to come, Hz.
+        level: RMS of the white noise that silence is: beside zeros, a room's own noise between
+            the turns would stand out as if somebody spoke.
     """
 
-    def __init__(self, turns: Sequence[PartyTurn], rate: int) -> None:
+    def __init__(self, turns: Sequence[PartyTurn], rate: int, level: float = 0.0) -> None:
+        noise = np.random.default_rng(0).standard_normal(rate)
+        self._second = (level * noise).astype(np.float32)  # over and over
         speakers = range(1, max((who for _, _, who in turns), default=0) + 1)
         self._silent = [_silenced(turns, speaker, rate) for speaker in speakers]
 
@@ -312,8 +316,23 @@ class PartyMask:
             for start, end in spans[at:]:
                 if start >= first + len(block):
                     break
-                row[max(0, start - first) : end - first] = 0.0
+                begin, stop = max(start, first), min(end, first + len(block))
+                silence = np.take(self._second, np.arange(begin, stop), mode="wrap")
+                row[begin - first : stop - first] = silence
         return rows
+
+
+def background(samples: Floats, turns: Sequence[Turn]) -> float:
+    """RMS of the quiet parts of a channel `[n]` at 16 kHz: a tenth of what is no turn is softer."""
+    count = len(samples) // FRAME
+    frames = samples[: count * FRAME].reshape(count, FRAME)
+    still = np.ones(count, dtype=np.bool_)
+    for turn in turns:
+        first, last = (to_samples(t) // FRAME for t in (max(turn.start - EDGE, 0), turn.end + EDGE))
+        still[first : last + 1] = False
+    chosen = frames[still] if still.any() else frames
+    levels = np.sqrt(np.square(chosen).mean(axis=1))
+    return float(np.percentile(levels, 10)) if count else 0.0
 
 
 def _silenced(turns: Sequence[PartyTurn], speaker: int, rate: int) -> list[tuple[int, int]]:
