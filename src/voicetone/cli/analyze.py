@@ -9,6 +9,7 @@ import typer
 from voicetone.cli.enrolling import enrolling_of
 from voicetone.cli.output import PER_FILE, TABLES, Outputs, complain
 from voicetone.cli.splitting import caution, splitting_of
+from voicetone.cli.transcripts import files_of
 from voicetone.errors import UsageError
 
 if TYPE_CHECKING:
@@ -93,6 +94,16 @@ def analyze(
             "person on the one channel that is analysed, 2=FILE of that on channel 2. May be "
             "given several times.",
             rich_help_panel=MODEL,
+        ),
+    ] = None,
+    transcript: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[CHANNEL=]FILE",
+            help="What is said in the recording, for a model that reads words: JSON lines with "
+            "start and end in seconds and text. 2=FILE is of channel 2; without a number it is of "
+            "the one channel that is analysed. May be given once a channel.",
+            rich_help_panel=INPUT,
         ),
     ] = None,
     split_encoder: Annotated[
@@ -232,6 +243,7 @@ def analyze(
             force=force,
             quiet=quiet,
             enrol=enrolling_of(speaker_enrol, names, split=split is not None),
+            transcripts=files_of(transcript, names, split=split is not None),
         )
     )
     if code:

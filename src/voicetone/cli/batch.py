@@ -28,6 +28,7 @@ from voicetone.cli.output import (
     say_bytes,
 )
 from voicetone.cli.progress import ProgressBar
+from voicetone.cli.transcripts import heard
 from voicetone.errors import VoicetoneError
 from voicetone.types import FileResult, Floats
 
@@ -51,6 +52,7 @@ class Request:
     force: bool
     quiet: bool
     enrol: Enrolling = field(default_factory=Enrolling)
+    transcripts: tuple[tuple[int, Path], ...] = ()  # by channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,9 @@ def run_batch(request: Request) -> int:
     if request.outputs.wanted.get("parquet"):
         writers.require_parquet()
     request.outputs.check(inputs, many)
+    words = heard(request.transcripts, len(inputs))
+    settings = replace(request.settings, transcripts=words.transcripts, said=words.fingerprint)
+    request = replace(request, settings=settings)
     jobs = _jobs(request, inputs)
     model = _model(request.settings, load_now=jobs == 1)
     if not request.quiet and model.spec.notice:

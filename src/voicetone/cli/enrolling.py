@@ -63,7 +63,7 @@ def enrolling_of(
         )
     found: dict[int, list[Path]] = {}
     for text in given:
-        channel, path = _parted(text, names)
+        channel, path = parted(text, names)
         if path in ("", "-"):
             raise UsageError(f"--speaker-enrol {text[:80]!r}: name a file")
         found.setdefault(channel, []).append(Path(path))
@@ -75,7 +75,7 @@ def enrolling_of(
     return Enrolling(tuple((c, tuple(paths)) for c, paths in sorted(found.items())))
 
 
-def _parted(text: str, names: tuple[str, ...] | None) -> tuple[int, str]:
+def parted(text: str, names: tuple[str, ...] | None) -> tuple[int, str]:
     """Channel and path; without a channel before it all is the path."""
     who, equals, path = text.partition("=")
     if not equals:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from voicetone.audio.decode import RawFormat
     from voicetone.inference.enrolment import Speakers
     from voicetone.inference.split_file import Splitting
+    from voicetone.inference.words import Transcripts
     from voicetone.pretrained.predictor import Predictor
     from voicetone.types import FileResult, Floats
 
@@ -45,12 +46,14 @@ class Settings:
     split: Splitting | None = None
     speakers: Speakers = field(default="auto", repr=False)
     enrolled: str = ""  # what of the speakers changes a result
+    transcripts: Transcripts = field(default=None, repr=False)
+    said: str = ""  # what of the transcripts changes a result
 
     def text(self) -> str:
         """What of this changes a result, for the fingerprint."""
         text = repr((self.raw, self.channels, self.names))
         text += "" if self.split is None else f" {self.split.id}"
-        return f"{text} {self.enrolled}" if self.enrolled else text
+        return " ".join(part for part in (text, self.enrolled, self.said) if part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,7 @@ def analyse_one(
             overview=overview,
             split=settings.split,
             speakers=settings.speakers,
+            transcripts=settings.transcripts,
         )
     except Exception as error:  # even a defect of ours must not cost the other files
         trace = traceback.format_exc() if settings.debug else None
