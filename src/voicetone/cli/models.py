@@ -99,7 +99,9 @@ def verify_models(
 def export_model(
     run: Annotated[
         Path,
-        typer.Argument(metavar="RUN", help="OUT/TARGET/SYSTEM of an aae or speaker-aware run."),
+        typer.Argument(
+            metavar="RUN", help="OUT/TARGET/SYSTEM of an aae, speaker-aware or fusion run."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the bundle.")],
     fold: Annotated[
@@ -126,7 +128,8 @@ def export_model(
 
         told: dict[str, Any] = {"fold": fold, "seed": seed, "data": data or ()}
         told |= {"name": name, "licence": licence}
-        if settings_of(run, ("aae", "speaker-aware"))["kind"] == "aae":
+        kind = settings_of(run, ("aae", "speaker-aware", "fusion"))["kind"]
+        if kind == "aae":
             from voicetone.training.aae_export import export
 
             if speaker_network is not None:
@@ -134,6 +137,10 @@ def export_model(
                     "--speaker-network: an autoencoder is told of no speaker: leave it out"
                 )
             folder = export(run, out, **told)
+        elif kind == "fusion":
+            from voicetone.training import fusion_bundle
+
+            folder = fusion_bundle.export(run, out, network=speaker_network, **told)
         else:
             from voicetone.training import speaker_export
 
@@ -160,6 +167,7 @@ def _describe(spec: BundleSpec, folder: Path) -> Iterator[str]:
         "hears": spec.hears,
         "speech": "from the model" if spec.speech_from == "model" else "estimated from energy",
         "speaker": _speaker(spec),
+        "words": _words(spec),
         "windows": f"{spec.window_seconds:g} s every {spec.hop_seconds:g} s at "
         f"{spec.sample_rate} Hz",
         "parameters": f"{spec.parameters:,}",
@@ -191,6 +199,13 @@ def _speaker(spec: BundleSpec) -> str:
         f"may be told of, by {part.encoder} ({part.size} values), or learns of in the first "
         f"{part.enrol_seconds:g} s of speech"
     )
+
+
+def _words(spec: BundleSpec) -> str:
+    part = spec.text
+    if part is None:
+        return "reads none"
+    return f"reads {part.words:,} known words, {part.limit} of a window at most, if it is told any"
 
 
 def _attribution(spec: BundleSpec, every: bool) -> Iterator[str]:

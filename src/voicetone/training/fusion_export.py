@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from voicetone.errors import DataError
 from voicetone.models.fusion import Audio, Text
-from voicetone.models.fusion_text import Tokens
+from voicetone.models.fusion_text import TextEncoder, Tokens
 from voicetone.pretrained.runtime import open_graph, run_graph
 from voicetone.training.fusion_checkpoint import FusionCheckpoint
+from voicetone.training.fusion_words import Words
 from voicetone.training.tone_export import exported
 
 TOLERANCE = 1e-4
@@ -106,13 +107,18 @@ def fusion_graphs(kept: FusionCheckpoint) -> FusionGraphs:
     """
     classifier = FusedClassifier(kept)
     assert kept.reader is not None
-    tokens = kept.reader.tokens([None])
-    long = {0: "batch", 1: "words"}
-    ids, mask = tokens.ids.expand(2, 3).clone(), torch.ones(2, 3)
-    text = exported(kept.reader, (ids, mask), {"ids": long, "mask": long}, {"vectors": long})
+    text = text_graph(kept.reader)
     inputs = classifier.example(kept.features.frames, 3)
     axes = {n: {1: _LONG[n]} if n in _LONG else {} for n in _NAMES[: len(inputs)]}
     return FusionGraphs(text, exported(classifier, inputs, axes, {"logits": {}}))
+
+
+def text_graph(reader: Words | TextEncoder) -> bytes:
+    """What reads words, as a graph of any number of texts of any length."""
+    tokens = reader.tokens([None])
+    long = {0: "batch", 1: "words"}
+    ids, mask = tokens.ids.expand(2, 3).clone(), torch.ones(2, 3)
+    return exported(reader, (ids, mask), {"ids": long, "mask": long}, {"vectors": long})
 
 
 @torch.no_grad()

@@ -30,7 +30,6 @@ from voicetone.training.speaker_graph import SpeakerClassifier, Told, graph, mul
 from voicetone.training.speaker_recipe import SpeakerChoice, SpeakerSystem
 from voicetone.training.speaker_trained import (
     Heard,
-    SpeakerNetwork,
     SpeakerRun,
     choice_of,
     heard,
@@ -39,17 +38,18 @@ from voicetone.training.speaker_trained import (
     scores_of,
 )
 from voicetone.training.speaker_voices import Enroller
+from voicetone.training.systems_trained import TrainedNetwork
 from voicetone.types import Floats
 
 SPEAKER_GRAPH = "speaker.onnx"
 
 
 @dataclass(frozen=True)
-class _Plan:
+class Plan:
     """A network on its way to a bundle."""
 
     made: Export
-    network: SpeakerNetwork
+    network: TrainedNetwork[Any]
     data: Heard
     told: Told
     choice: SpeakerChoice
@@ -138,7 +138,7 @@ def require_exportable(system: SpeakerSystem, path: Path, groups: int) -> None:
 
 def _planned(
     run: SpeakerRun, system: SpeakerSystem, name: str, licence: str, network: Path | None
-) -> _Plan:
+) -> Plan:
     """What the fold's validation and test speakers say of a network."""
     trained = run.networks[0]
     head = head_of(trained.checkpoint.labels, run.path)
@@ -167,10 +167,10 @@ def _planned(
         test_uar=uar(truth[tested], scores[tested].argmax(1)),
     )
     encoder = enroller.encoder if told == "voice" else None
-    return _Plan(made, trained, data, told, choice, encoder)
+    return Plan(made, trained, data, told, choice, encoder)
 
 
-def _assembled(plan: _Plan) -> tuple[dict[str, bytes], dict[str, Any]]:
+def _assembled(plan: Plan) -> tuple[dict[str, bytes], dict[str, Any]]:
     """The graphs, and `bundle.json` but for the hashes."""
     checkpoint, made, data = plan.network.checkpoint, plan.made, plan.data
     choice, config = checkpoint.features, checkpoint.config
@@ -183,12 +183,12 @@ def _assembled(plan: _Plan) -> tuple[dict[str, bytes], dict[str, Any]]:
         step=choice.step,
         opensmile=opensmile,
     )
-    part = _part(plan, features)
+    part = speaker_part(plan, features)
     place = -1 if plan.told == "frames" else 0
     mean, scales = (torch.from_numpy(v[place]) for v in (data.mean, data.scale))
     classifier = SpeakerClassifier(checkpoint, mean, scales, plan.told).eval()
     size = 0 if part is None else part.size
-    graphs = {GRAPH: graph(classifier, choice.frames, size, made.head), **_voices(plan)}
+    graphs = {GRAPH: graph(classifier, choice.frames, size, made.head), **voice_graphs(plan)}
     names = {"classifier": GRAPH} | ({"speaker": SPEAKER_GRAPH} if len(graphs) > 1 else {})
     adds = multiply_adds(checkpoint.net, choice.frames)
     facts: dict[str, Any] = {
@@ -206,7 +206,7 @@ def _assembled(plan: _Plan) -> tuple[dict[str, bytes], dict[str, Any]]:
     return graphs, facts
 
 
-def _part(plan: _Plan, features: WindowFeatures) -> SpeakerPart | None:
+def speaker_part(plan: Plan, features: WindowFeatures) -> SpeakerPart | None:
     """What the bundle says of the speaker."""
     if plan.told == "nothing":
         return None
@@ -238,7 +238,7 @@ def _part(plan: _Plan, features: WindowFeatures) -> SpeakerPart | None:
     )
 
 
-def _voices(plan: _Plan) -> dict[str, bytes]:
+def voice_graphs(plan: Plan) -> dict[str, bytes]:
     """The graph that makes a voice of speech, where there is one.
 
     Raises:
@@ -256,7 +256,7 @@ def _voices(plan: _Plan) -> dict[str, bytes]:
     return {SPEAKER_GRAPH: content}
 
 
-def require_equal(predictor: WindowPredictor, plan: _Plan) -> None:
+def require_equal(predictor: WindowPredictor, plan: Plan) -> None:
     """Make sure that a bundle gives what its network gives, on all held-out utterances.
 
     Each is asked about twice where the network is told of speakers: with its own, as the rest of

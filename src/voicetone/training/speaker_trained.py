@@ -23,6 +23,7 @@ from voicetone.training.speaker_checkpoint import SpeakerCheckpoint, read_speake
 from voicetone.training.speaker_recipe import SpeakerChoice, SpeakerRecipe, SpeakerSystem
 from voicetone.training.speaker_voices import Enroller, Knowledge
 from voicetone.training.systems_data import jobs_of, required_features
+from voicetone.training.systems_recipe import SystemFeatures
 from voicetone.training.systems_trained import OpenedRun, TrainedNetwork, changed, open_folder
 from voicetone.types import Floats
 
@@ -118,7 +119,7 @@ def choice_of(settings: dict[str, Any], network: Path | None) -> SpeakerChoice:
     return TypeAdapter(SpeakerChoice).validate_python({**told, "path": str(path)})
 
 
-def heard(run: SpeakerRun, network: SpeakerNetwork, enroller: Enroller) -> Heard:
+def heard(run: OpenedRun[Any, Any], network: TrainedNetwork[Any], enroller: Enroller) -> Heard:
     """What a network hears of all utterances, speakers included, as in its training.
 
     Raises:
@@ -172,7 +173,7 @@ def scores_of(checkpoint: SpeakerCheckpoint, data: Heard, *, known: bool = True)
     parts = []
     for at in range(0, len(group), _AT_ONCE):
         rows = range(at, min(at + _AT_ONCE, len(group)))
-        pairs = [_normalised(data, int(group[i]), i, checkpoint) for i in rows]
+        pairs = [normalised(data, int(group[i]), i, choice) for i in rows]
         x, mask = (torch.from_numpy(np.stack([pair[k] for pair in pairs])) for k in (0, 1))
         voice = torch.from_numpy(told.embedding[at : at + _AT_ONCE])
         there = torch.from_numpy(told.known[at : at + _AT_ONCE])
@@ -181,18 +182,17 @@ def scores_of(checkpoint: SpeakerCheckpoint, data: Heard, *, known: bool = True)
     return np.asarray(torch.cat(parts).numpy(), dtype=np.float32)
 
 
-def _normalised(
-    data: Heard, group: int, row: int, checkpoint: SpeakerCheckpoint
-) -> tuple[Floats, Floats]:
+def normalised(data: Heard, group: int, row: int, choice: SystemFeatures) -> tuple[Floats, Floats]:
     """An utterance `[frames, values]` and its mask, as the network hears it."""
-    choice = checkpoint.features
     wide = stepped(data.values[row], choice.step).astype(np.float64)
     wide = (wide - data.mean[group]) / data.scale[group]
     cut = np.clip(wide, -choice.limit, choice.limit).astype(np.float32)
     return fitted(cut, choice.frames)
 
 
-def require_predicted(run: SpeakerRun, network: SpeakerNetwork, scores: Floats) -> None:
+def require_predicted(
+    run: OpenedRun[Any, Any], network: TrainedNetwork[Any], scores: Floats
+) -> None:
     """Make sure that a network says what its run's predictions say.
 
     Args:
