@@ -6,10 +6,13 @@ import io
 import json
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
+from tests.inference.test_enrolment import voice
 from tests.server.serving import (
     RATE,
     START,
@@ -20,11 +23,14 @@ from tests.server.serving import (
     windows_of,
     windows_of_file,
 )
+from tests.toy_words import make_words_bundle
 
-from voicetone.audio.telephony import s16le_decode
+from voicetone.audio.telephony import s16le_decode, s16le_encode
 from voicetone.client import Stream, TextRead
 from voicetone.errors import MissingExtraError
+from voicetone.inference.file import analyze
 from voicetone.language.vader import VaderLabeller
+from voicetone.pretrained import load
 from voicetone.pretrained.predictor import Predictor
 from voicetone.server.hub import Limits
 from voicetone.server.native import MOST_WORDS, NativeProtocol, Transcript
@@ -32,6 +38,7 @@ from voicetone.server.refusal import RefusedError
 from voicetone.server.state import ServerState
 from voicetone.server.store import StoreSettings
 from voicetone.server.words import Reader
+from voicetone.types import Said
 
 GOOD, BAD = "Wonderful, thank you so much!", "This is terrible, I hate it."
 BOTH = {"channels": 2, "channel_names": ["agent", "customer"]}
@@ -87,6 +94,37 @@ def test_the_tone_is_what_it_is_without_words(
     client.finish()
     assert len(texts(client)) == 16
     assert windows_of(client.events) == windows_of_file(predictor, data)
+
+
+def test_a_model_that_reads_words_knows_them_as_of_a_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of whatever route and pieces, the same words at the same times give the same windows."""
+    reading = load(make_words_bundle(tmp_path / "bundle"))
+    data = s16le_encode(voice(14.3, 1, RATE))
+    said = [Said(0.5, 1.9, GOOD), Said(4.1, 6.6, BAD), Said(11.0, 13.2, "you are fine")]
+    soundfile.write(tmp_path / "a.wav", s16le_decode(data), RATE, subtype="FLOAT")
+    file = analyze(tmp_path / "a.wav", reading, transcripts=said).channels[0]
+    settings = replace(quiet_settings(), store=StoreSettings(url=f"sqlite:///{tmp_path / 'a.db'}"))
+    with serving(reading, settings) as (_, port):
+        client = Client(port, START)
+        at = 0
+        for one in said:
+            end = round(one.end * RATE) * 2
+            client.audio(data[at:end])
+            client.send(words(one.text, one.start, one.end))
+            at = end
+        client.audio(data[at:])
+        closed = client.finish()
+    wanted = [w.to_dict() for w in file.windows]
+    assert windows_of(client.events) == windows_of([{**w, "type": "window"} for w in wanted])
+    assert windows_of(client.events) != windows_of_file(reading, data)
+    assert closed["channels"][0]["windows_with_words"] == file.windows_with_words == 4
+    kept = b"".join(path.read_bytes() for path in tmp_path.glob("a.db*"))
+    for word in ("terrible", "hate", "Wonderful"):
+        assert all(word not in json.dumps(event) for event in client.events)
+        assert word not in caplog.text
+        assert word.encode() not in kept
 
 
 def test_what_is_turned_down_and_the_call_goes_on(running: tuple[ServerState, int]) -> None:

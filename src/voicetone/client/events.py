@@ -146,12 +146,13 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelEnd:
-    """What one channel came to; `flags` and `speaker` as in a file's result."""
+    """What one channel came to; `flags` and what follows `overall` as in a file's result."""
 
     channel: int
     flags: tuple[str, ...]
     overall: Overall
     speaker: SpeakerUse | None = None
+    windows_with_words: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

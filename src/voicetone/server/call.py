@@ -411,6 +411,7 @@ class LiveCall:
                 "flags": list(session.flags(channel)),
                 "overall": session.overall(channel).to_dict(),
                 **self._speaker(channel),
+                **self._words(channel),
             }
             for channel in session.channels
         ]
@@ -425,6 +426,11 @@ class LiveCall:
         """What was known of a channel's speaker in the end; nothing where the model takes none."""
         use = self.session.speaker(channel)
         return {} if use is None else {"speaker": _moved_use(use, self.start.offset)}
+
+    def _words(self, channel: int) -> dict[str, Any]:
+        """In how many windows of a channel words were known; nothing where the model reads none."""
+        count = self.session.windows_with_words(channel)
+        return {} if count is None else {"windows_with_words": count}
 
 
 def _moved_use(use: SpeakerUse, offset: float) -> dict[str, Any]:

@@ -91,6 +91,7 @@ class ChannelOut(BaseModel):
     speech: list[tuple[float, float]]
     estimated: bool = False
     speaker: SpeakerOut | None = None
+    windows_with_words: int | None = None
 
 
 class SplitOut(BaseModel):

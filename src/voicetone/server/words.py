@@ -1,6 +1,7 @@
 """Texts: how they read. Those of a request, and the transcripts that a client sends with a call.
 
-The words themselves are kept nowhere and stand in no log and no event.
+The words themselves are kept nowhere and stand in no log and no event. For a model that reads words
+those of the last seconds are in memory, until no window to come needs them.
 """
 
 from __future__ import annotations
@@ -131,6 +132,7 @@ class Transcripts:
             text = f"more than {most} transcripts of a call in a minute: wait"
             raise RefusedError("rate_limited", text, round(wait, 1))
         heard.ends[said.channel] = said.end
+        _tell_model(call, said)
         task = asyncio.create_task(self._read(call, heard, said), name="transcript")
         heard.tasks.add(task)
         task.add_done_callback(heard.tasks.discard)
@@ -155,11 +157,7 @@ class Transcripts:
             )
 
     async def _read(self, call: LiveCall, heard: _Heard, said: Transcript) -> None:
-        """Read the words and tell how they read.
-
-        The one place that all words of calls pass: a model that takes them beside the voice gets
-        them here.
-        """
+        """Read the words and tell how they read."""
         body: Mapping[str, Any]
         async with heard.turn:
             try:
@@ -171,6 +169,19 @@ class Transcripts:
         if call.closed is None:
             times = {"start": round(said.start, 3), "end": round(said.end, 3)}
             call.tell("text", {**times, **body}, said.channel)
+
+
+def _tell_model(call: LiveCall, said: Transcript) -> None:
+    """Hand words to a model that takes them beside the voice.
+
+    At once, before any more audio is taken: so which windows know them depends on when they came,
+    and not on how long it takes to read them.
+    """
+    if call.session.windows_with_words(said.channel) is None:
+        return
+    start, end = (max(at - call.start.offset, 0.0) for at in (said.start, said.end))
+    if start < end:  # else they were said to a worker before this one, or in no time
+        call.session.say(said.channel, start, end, said.text)
 
 
 def transcripts_of(state: ServerState) -> Transcripts:
