@@ -239,7 +239,7 @@ def test_a_part_that_does_not_fit(tmp_path: Path) -> None:
     }
     for key, (value, why) in changed.items():
         with pytest.raises(BundleError, match=why):
-            load(make_words_bundle(tmp_path / key, **{key: value}))
+            load(make_words_bundle(tmp_path / key, KNOWN, **{key: value}))
     for part, why in (
         ({**TEXT, "words": 0}, "text.words"),
         ({**TEXT, "limit": 10**6}, "text.limit"),

@@ -23,7 +23,9 @@ from voicetone.pretrained import WindowPredictor, load, verify
 from voicetone.training import fusion_bundle
 from voicetone.training.fusion_bundle import FusionRun, export, require_fused
 from voicetone.training.fusion_checkpoint import read_fusion_checkpoint
+from voicetone.training.fusion_export import text_graph
 from voicetone.training.fusion_recipe import FusionRecipe
+from voicetone.training.fusion_words import Words
 from voicetone.training.run import train
 from voicetone.training.systems_trained import open_folder
 from voicetone.types import Said
@@ -147,14 +149,14 @@ def test_another_network_than_the_bundles_is_noticed(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = made / "run" / "emotion" / "early"
-    right = fusion_bundle.text_graph
 
-    def wrong(reader: object) -> bytes:
-        reader.embedding.weight.data *= 1.5  # type: ignore[attr-defined]
+    def wrong(reader: Words) -> bytes:
+        weights = reader.embedding.weight.data
+        weights.neg_()
         try:
-            return right(reader)  # type: ignore[arg-type]
+            return text_graph(reader)
         finally:
-            reader.embedding.weight.data /= 1.5  # type: ignore[attr-defined]
+            weights.neg_()
 
     monkeypatch.setattr(fusion_bundle, "text_graph", wrong)
     with pytest.raises(DataError, match="as a bundle it gives other probabilities"):

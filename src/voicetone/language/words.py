@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-WORDS = "words-1"
+WORDS: Final = "words-1"
 """Names how words are cut and read."""
 MOST_CHARACTERS = 64
 """Per token that is read: what lies behind is not even cut into tokens."""
