@@ -24,9 +24,10 @@ What the systems are: [Voice and words](../fusion.md).
   the other modality alone.
 - The words are learnt from the transcripts of each fold's training set and from nothing else; the
   transcripts are those of the corpora, without a recogniser's mistakes.
-- Nothing was chosen on a test fold. The epoch is the best on validation speakers, sizes and rates
-  are those of the speaker-aware transformer, and the numbers of epochs were set by what could be
-  computed, before any result was seen. **One seed**: a second one may move a row by some points.
+- The epoch is the best on validation speakers. Sizes and rates are those of the speaker-aware
+  transformer, chosen on validation speakers of RAVDESS' first fold, who are tested in another one.
+  The numbers of epochs were set by what could be computed, before any result was seen.
+- **One seed**: a second one may move a row by some points.
 - The p values are not corrected for the number of systems.
 """
 NOTES = {

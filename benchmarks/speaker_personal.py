@@ -40,9 +40,9 @@ numbers are in `docs/results/personal.json`. The methods, and how to use them:
 [Personal calibration](../personal.md).
 
 - Half of each speaker's clips are for enrolment, the other half is tested, split anew four times.
-  Test speakers are unknown to the models; nothing of a judged speaker's tested clips, and nothing
-  but the enrolment of the others, is used. How strongly clips count is chosen, in NLL, by the
-  other speakers.
+  Test speakers are unknown to the models. Of a judged speaker nothing but the enrolment is used, of
+  the others all clips, whose predictions come from models that may have learnt from the judged
+  one. How strongly clips count is chosen, in NLL, by the other speakers.
 - *Without*: UAR in percent, the model as it is, with a temperature from the other speakers.
   Cells: points of UAR gained, with a 95 % interval, paired over speakers. Where the interval
   excludes 0 they are **bold**. No correction is made for how many comparisons there are. `=`: the

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from features.sounds import RATE, record, tone
 from voicetone.errors import AudioError, DataError
@@ -18,6 +19,7 @@ from voicetone.features.speaker_enrol import (
     by_energy,
     enrol,
     enrol_files,
+    one_voice,
 )
 from voicetone.features.speaker_own import Voices, leave_one_out, voices
 
@@ -210,3 +212,13 @@ def test_leave_one_out_of_some_seconds() -> None:
     ]
     assert all(np.array_equal(drawn[0].values[k], drawn[1].values[k]) for k in speakers)
     assert any(not np.array_equal(drawn[0].values[k], found.values[k]) for k in speakers)
+
+
+def test_a_file_of_two_channels_is_no_voice(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    two = 0.1 * rng.standard_normal((32000, 2))
+    soundfile.write(tmp_path / "call.wav", two, 16000)
+    soundfile.write(tmp_path / "same.wav", two[:, [0, 0]], 16000)
+    with pytest.raises(AudioError, match=r"call\.wav: 2 channels that differ"):
+        one_voice(tmp_path / "call.wav")
+    assert one_voice(tmp_path / "same.wav").shape == (32000,)

@@ -124,18 +124,28 @@ def enrol_files(
     seconds: float | None = None,
     active: Active = by_energy,
 ) -> Enrolment:
-    """The same from files, all of their channels mixed. What is not needed is not read.
+    """The same from files. What is not needed is not read.
 
     Raises:
-        AudioError, DataError: as `enrol`, or a file that can't be read.
+        AudioError, DataError: as `enrol`, or a file that can't be read or has several channels.
     """
-    named = ((display(p), _mono(p)) for p in paths)
+    named = ((display(p), one_voice(p)) for p in paths)
     return _enrolled(encoder, named, seconds, active)
 
 
-def _mono(path: Path) -> Floats:
-    wave = read_audio(path).mono().resample(SAMPLE_RATE)
-    return np.ascontiguousarray(wave.samples[0])
+def one_voice(path: Path) -> Floats:
+    """A file's samples `[n]` at 16 kHz.
+
+    Raises:
+        AudioError: it can't be read, or its channels differ, which two people may share.
+    """
+    wave = read_audio(path)
+    if not (wave.samples == wave.samples[:1]).all():
+        raise AudioError(
+            f"{display(path)}: {wave.channels} channels that differ, so perhaps several voices: "
+            "give a recording of the one person's channel"
+        )
+    return np.ascontiguousarray(wave.mono().resample(SAMPLE_RATE).samples[0])
 
 
 def _enrolled(

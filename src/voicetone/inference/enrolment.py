@@ -9,12 +9,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from voicetone.audio.decode import read_audio
 from voicetone.audio.find import display
 from voicetone.audio.units import SAMPLE_RATE, to_samples
 from voicetone.errors import AudioError, BundleError, DataError, UsageError
 from voicetone.features.speaker import SpeakerEncoder, checked, require_size
-from voicetone.features.speaker_enrol import Active, Enrolment, by_energy, enrol
+from voicetone.features.speaker_enrol import Active, Enrolment, by_energy, enrol, one_voice
 from voicetone.features.speaker_frames import FrameStatistics
 from voicetone.pretrained.predictor import Predictor
 from voicetone.pretrained.window_predictor import WindowPredictor
@@ -68,17 +67,14 @@ def enrol_for(
 def enrol_files_for(
     predictor: Predictor, paths: Sequence[Path], *, seconds: float | None = MOST_SECONDS
 ) -> Enrolment:
-    """The same from files, all of their channels mixed.
+    """The same from files.
 
     Raises:
         UsageError, AudioError, DataError, BundleError: as `enrol_for`, or a file that can't be
-            read.
+            read or has several channels.
     """
     _encoder(predictor)
-    waves = []
-    for path in paths:
-        wave = read_audio(path).mono().resample(SAMPLE_RATE)
-        waves.append(np.ascontiguousarray(wave.samples[0]))
+    waves = [one_voice(path) for path in paths]
     return enrol_for(predictor, waves, seconds=seconds, names=[display(p) for p in paths])
 
 

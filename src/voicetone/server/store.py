@@ -291,6 +291,7 @@ class Store:
         gone = purge_voices(self._database, now)
         if gone:
             log.info("%d expired voices deleted", gone)
+        queries.shorten(self._database)
 
     async def _read(self, ask: Callable[[sa.Connection], T]) -> T:
         def work() -> T:

@@ -179,8 +179,7 @@ def delete_call(database: Database, id: str, now: float) -> bool:
         there = _delete(connection, [id])
         connection.execute(sa.delete(deleted).where(deleted.c.call == id))
         connection.execute(sa.insert(deleted).values(call=id, time=now))
-    if not database.postgres:
-        shorten(database)
+    shorten(database)
     return there
 
 
@@ -194,10 +193,17 @@ def _delete(connection: sa.Connection, ids: list[str]) -> bool:
 
 
 def shorten(database: Database) -> None:
-    """Empty SQLite's log of changes, which still holds what was deleted; if nobody reads now."""
+    """Empty SQLite's log of changes, which still holds what was deleted; if nobody reads now.
+
+    The store's housekeeping does it again, so that what a reader was in the way of is done later.
+    """
+    if database.postgres:
+        return
     raw = database.write.raw_connection()
     try:
-        raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        busy = raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if busy:
+            log.info("the write-ahead log could not be emptied now: somebody reads")
     except Exception as error:
         log.info("the write-ahead log could not be emptied now (%s)", type(error).__name__)
     finally:

@@ -142,7 +142,7 @@ def purge_voices(database: Database, now: float) -> int:
 def _delete(database: Database, *where: Any) -> int:
     with database.write.begin() as connection:
         count = int(connection.execute(sa.delete(voices).where(*where)).rowcount)
-    if count and not database.postgres:
+    if count:
         shorten(database)
     return count
 
