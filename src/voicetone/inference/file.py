@@ -64,11 +64,7 @@ def analyze(
     """
     predictor = load() if predictor is None else predictor
     if split is not None:
-        if transcripts:
-            raise UsageError(
-                f"{path}: a transcript and a split by speaker: nobody knows beforehand which party "
-                "said what: give one of them"
-            )
+        _require_no_words(path, transcripts)
         return analyze_split(
             path,
             predictor,
@@ -103,6 +99,19 @@ def analyze(
         channels=found,
         speech_from=predictor.spec.speech_from,
     )
+
+
+def _require_no_words(path: Path | str, transcripts: Transcripts) -> None:
+    """That no words are told of parties that are found out later.
+
+    Raises:
+        UsageError: there are some.
+    """
+    if transcripts:
+        raise UsageError(
+            f"{path}: a transcript and a split by speaker: nobody knows beforehand which party "
+            "said what: give one of them"
+        )
 
 
 def _session(
