@@ -207,44 +207,83 @@ def card(made: Export, name: str, manifests: list[Manifest], found: Mapping[str,
     run, system = made.run, made.run.settings["system"]
     adversarial = system["network"] == "aae"
     kind = "encoder of an adversarial autoencoder" if adversarial else "feed-forward classifier"
-    sources = [
-        f"- {m.corpus}: {m.citation}; {m.licence}{'; audio alone' * (m in made.foreign)}"
-        for m in manifests
-    ]
+    return card_text(
+        made,
+        name,
+        manifests,
+        found,
+        what=f"The {kind} (recipe {run.settings['name']}, system {system['name']}), after "
+        "Parthasarathy, Rozgic, Sun and Wang, ICASSP 2019.",
+        told=(
+            "It takes no speaker enrolment: a voice is normalised with the statistics of the "
+            "training speakers.",
+        ),
+        end=(PATENT,) if adversarial else (),
+    )
+
+
+def card_text(
+    made: Export,
+    name: str,
+    manifests: list[Manifest],
+    found: Mapping[str, str],
+    *,
+    what: str,
+    heard: str = "",
+    told: Sequence[str] = (),
+    sources: Sequence[str] = (),
+    scored: str = "",
+    end: Sequence[str] = (),
+) -> str:
+    """The model card of a network that hears windows, Markdown.
+
+    Args:
+        made: what is exported.
+        name: of the bundle.
+        manifests: of the corpora that it learnt from.
+        found: lines about how good it is, by what they are of.
+        what: it is, a sentence.
+        heard: besides the features, such as ` and from what is said in it`.
+        told: paragraphs about what else it is told.
+        sources: of what, besides the corpora, it was made from.
+        scored: how utterances were scored, behind their being whole.
+        end: paragraphs behind all.
+    """
     lines = [
         f"# {name}",
         "",
-        f"The {kind} (recipe {run.settings['name']}, system {system['name']}), after "
-        "Parthasarathy, Rozgic, Sun and Wang, ICASSP 2019. It gives "
-        f"{made.head} ({', '.join(made.labels)}) of a window of 5 s from its {made.features}.",
+        f"{what} It gives {made.head} ({', '.join(made.labels)}) of a window of 5 s from its "
+        f"{made.features}{heard}.",
         "",
         derived(made),
         f"{temperature_words(made)} Speech is estimated from the energy of the sound, {ABOVE:g} dB "
         "above the quietest of late: any sound can pass for it.",
         "",
-        "It takes no speaker enrolment: a voice is normalised with the statistics of the training "
-        "speakers.",
-        "",
+        *(line for paragraph in told for line in (paragraph, "")),
         "## What it was made from",
         "",
-        *sources,
-        f"- these weights: {run.material.rule}; {learnt_words(made)}",
+        *(
+            f"- {m.corpus}: {m.citation}; {m.licence}{'; audio alone' * (m in made.foreign)}"
+            for m in manifests
+        ),
+        f"- these weights: {made.run.material.rule}; {learnt_words(made)}",
+        *(f"- {source}" for source in sources),
         "",
         "## How good it is on speakers that it never heard",
         "",
         *(f"- {key}: {value}" for key, value in found.items()),
         "",
         "The scores of the run are of all of its folds together, each by a network of its own on "
-        "speakers it had not heard, whole utterances at a time. This is one of these networks; "
-        "windows of a call were not measured.",
+        f"speakers it had not heard, whole utterances at a time{scored}. This is one of these "
+        "networks; windows of a call were not measured.",
         "",
         "## What it is not for",
         "",
-        "It may not be used to decide about a person, nor to infer the emotions of people at work "
-        "or in education (EU AI Act, Article 5(1)(f)).",
+        "It may not be used to decide about a person, to tell who somebody is, nor to infer the "
+        "emotions of people at work or in education (EU AI Act, Article 5(1)(f)).",
         "",
         *([f"{SMILE}.", ""] if made.features.name in OPENSMILE else []),
-        *([PATENT, ""] if adversarial else []),
+        *(line for paragraph in end for line in (paragraph, "")),
     ]
     return "\n".join(lines)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -64,8 +65,7 @@ def export(
             network; a folder that holds a bundle.
         MissingExtraError: openSMILE is not installed.
     """
-    if (out / SPEC_NAME).exists():
-        raise DataError(f"{out}: holds a bundle already; choose another folder with --out")
+    require_free(out)
     run = open_run(path, fold=fold, seed=seed, data=data)
     network = run.networks[0]
     if not ((path / "metrics.json").is_file() and has_predictions(run, network)):
@@ -84,11 +84,40 @@ def export(
     foreign = tuple(unlabelled_of(run, data))
     made = measured(run, network, codes, index, head, name, licence, foreign)
     graphs, facts = assembled(made)
-    _, spec = bundle.described(out, facts, graphs)
-    predictor = bundle.assemble(spec, graphs)
+    return write_checked(
+        out, facts, graphs, lambda predictor: require_equal(predictor, made, codes.ys[index])
+    )
+
+
+def require_free(out: Path) -> None:
+    """That a bundle can be written into a folder.
+
+    Raises:
+        DataError: it holds one.
+    """
+    if (out / SPEC_NAME).exists():
+        raise DataError(f"{out}: holds a bundle already; choose another folder with --out")
+
+
+def write_checked(
+    out: Path,
+    facts: Mapping[str, Any],
+    files: Mapping[str, bytes],
+    check: Callable[[WindowPredictor], None],
+) -> Path:
+    """Write a bundle once it has been seen to do what it should.
+
+    Args:
+        out: its folder.
+        facts: of `bundle.json`.
+        files: beside it.
+        check: raises if it does not.
+    """
+    _, spec = bundle.described(out, facts, files)
+    predictor = bundle.assemble(spec, files)
     assert isinstance(predictor, WindowPredictor)
-    require_equal(predictor, made, codes.ys[index])
-    return bundle.write(out, facts, graphs)
+    check(predictor)
+    return bundle.write(out, facts, files)
 
 
 def head_of(labels: Sequence[str], path: Path) -> Space:

@@ -16,12 +16,11 @@ from voicetone.evaluation.calibration import scale, temperature
 from voicetone.evaluation.metrics import uar
 from voicetone.features.sets import extractor
 from voicetone.models.fusion import Audio, Text
-from voicetone.pretrained import bundle
-from voicetone.pretrained.spec import SPEC_NAME, WINDOW, WindowFeatures
+from voicetone.pretrained.spec import WINDOW, WindowFeatures
 from voicetone.pretrained.text_part import TextPart
 from voicetone.pretrained.window_predictor import WindowPredictor
 from voicetone.training.aae_card import Export, bundle_facts
-from voicetone.training.aae_export import CLOSE, GRAPH, head_of
+from voicetone.training.aae_export import CLOSE, GRAPH, head_of, require_free, write_checked
 from voicetone.training.fusion_card import card_of
 from voicetone.training.fusion_checkpoint import FusionCheckpoint, read_fusion_checkpoint
 from voicetone.training.fusion_export import FusedClassifier, text_graph
@@ -92,19 +91,14 @@ def export(
             that holds a bundle.
         MissingExtraError: openSMILE is not installed.
     """
-    if (out / SPEC_NAME).exists():
-        raise DataError(f"{out}: holds a bundle already; choose another folder with --out")
+    require_free(out)
     run = open_folder(
         path, FusionRecipe, "fusion", read_fusion_checkpoint, fold=fold, seed=seed, data=data
     )
     require_fused(run)
     fused = _planned(run, name, licence, network)
     files, facts = _assembled(fused)
-    _, spec = bundle.described(out, facts, files)
-    predictor = bundle.assemble(spec, files)
-    assert isinstance(predictor, WindowPredictor)
-    require_equal(predictor, fused)
-    return bundle.write(out, facts, files)
+    return write_checked(out, facts, files, lambda predictor: require_equal(predictor, fused))
 
 
 def require_fused(run: FusionRun) -> None:

@@ -3,7 +3,6 @@ them. A given text encoder that stayed as it was is named, not copied."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,7 +12,6 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from voicetone.errors import DataError
 from voicetone.models.fusion import Fusion, FusionConfig
 from voicetone.models.fusion_text import TextEncoder
 from voicetone.models.speaker_aware import SpeakerAware, SpeakerAwareConfig
@@ -21,10 +19,9 @@ from voicetone.training.fusion_fit import Together, small_encoder
 from voicetone.training.fusion_recipe import TextChoice
 from voicetone.training.fusion_words import Words
 from voicetone.training.systems_recipe import SystemFeatures
-from voicetone.training.written import whole
+from voicetone.training.weights_file import read_weights, write_weights
 
 _KEY, _VERSION = "fusion", "1"
-_MOST_BYTES = 4_000_000_000
 _MOST_WORDS = 200_000
 
 
@@ -81,8 +78,6 @@ def write_fusion_checkpoint(
         fold: its name.
         seed: of its training.
     """
-    from safetensors.torch import save_file
-
     facts = {
         "version": _VERSION,
         "config": asdict(config),
@@ -97,10 +92,7 @@ def write_fusion_checkpoint(
         "fold": fold,
         "seed": seed,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {key: value.contiguous() for key, value in state.items()}
-    with whole(path) as unfinished:
-        save_file(tensors, unfinished, {_KEY: json.dumps(facts)})
+    write_weights(path, _KEY, state, facts)
 
 
 def read_fusion_checkpoint(path: Path, text_model: str = "") -> FusionCheckpoint:
@@ -113,17 +105,11 @@ def read_fusion_checkpoint(path: Path, text_model: str = "") -> FusionCheckpoint
     Raises:
         DataError: no such file, none of such a network, or another text encoder.
     """
-    from safetensors import SafetensorError, safe_open
 
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise ValueError(f"over {_MOST_BYTES / 1e9:g} GB")
-        with safe_open(path, "pt") as file:
-            facts: Any = json.loads((file.metadata() or {})[_KEY])
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        made = _made(facts, state, text_model)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise DataError(f"{path}: no weights of a fusion ({error})") from error
+    def make(facts: Any, state: dict[str, Tensor]) -> FusionCheckpoint:
+        return _made(facts, state, text_model)
+
+    made = read_weights(path, _KEY, "a fusion", make)
     made.net.eval()
     if made.reader is not None:
         made.reader.eval()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,8 +15,9 @@ from voicetone.models.aae import Aae, AaeConfig
 from voicetone.models.gmm_aae import GmmAae, GmmConfig
 from voicetone.models.replicas import Draws
 from voicetone.training.systems_recipe import SystemFeatures
+from voicetone.training.weights_file import read_weights, write_weights
 
-_VERSION = "1"
+_KEY, _VERSION = "aae", "1"
 
 
 Net = TypeVar("Net", Aae, GmmAae)
@@ -53,8 +52,6 @@ def write_checkpoint(
     seed: int,
 ) -> None:
     """Write a replica's weights, whole or not at all."""
-    from safetensors.torch import save_file
-
     facts = {
         "version": _VERSION,
         "config": asdict(config),
@@ -63,10 +60,7 @@ def write_checkpoint(
         "fold": fold,
         "seed": seed,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{uuid.uuid4().hex}")
-    save_file({k: v.contiguous() for k, v in state.items()}, unfinished, {"aae": json.dumps(facts)})
-    unfinished.replace(path)
+    write_weights(path, _KEY, state, facts)
 
 
 def read_checkpoint(path: Path) -> Checkpoint[Aae, AaeConfig]:
@@ -90,12 +84,7 @@ def read_codes_checkpoint(path: Path) -> Checkpoint[GmmAae, GmmConfig]:
 def _read(
     path: Path, kind: type[Config], build: Callable[[Config, Draws], Net]
 ) -> Checkpoint[Net, Config]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "pt") as file:
-            facts: Any = json.loads((file.metadata() or {})["aae"])
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    def made(facts: Any, state: dict[str, Tensor]) -> Checkpoint[Net, Config]:
         config = TypeAdapter(kind).validate_python(facts["config"])
         features = TypeAdapter(SystemFeatures).validate_python(facts["features"])
         mean, scale = state.pop("mean"), state.pop("scale")
@@ -104,12 +93,12 @@ def _read(
         labels = tuple(tuple(str(word) for word in part) for part in facts["labels"])
         fold, seed = str(facts["fold"]), int(facts["seed"])
         _require_fitting(config, labels, mean, scale)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise DataError(f"{path}: no weights of an autoencoder ({error})") from error
-    if unknown or any(not key.startswith("discriminator") for key in lacking):
-        raise DataError(f"{path}: weights of another network; train again")
-    net.eval()
-    return Checkpoint(net, config, labels, features, fold, seed, mean, scale)
+        if unknown or any(not key.startswith("discriminator") for key in lacking):
+            raise DataError(f"{path}: weights of another network; train again")
+        net.eval()
+        return Checkpoint(net, config, labels, features, fold, seed, mean, scale)
+
+    return read_weights(path, _KEY, "an autoencoder", made)
 
 
 def _require_fitting(

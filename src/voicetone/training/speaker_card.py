@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from voicetone.audio.energy import ABOVE
 from voicetone.corpora.manifest import Manifest
-from voicetone.features.sets import OPENSMILE
 from voicetone.pretrained.speaker_part import SpeakerPart
-from voicetone.training.aae_card import SMILE, Export, derived, learnt_words, temperature_words
+from voicetone.training.aae_card import Card, Export, card_text
 
 RESEMBLYZER = (
     "d-vector: Resemblyzer (Resemble AI), Apache-2.0, https://github.com/resemble-ai/Resemblyzer; "
@@ -22,9 +20,7 @@ _KINDS = {
 }
 
 
-def card_of(
-    part: SpeakerPart | None,
-) -> Callable[[Export, str, list[Manifest], Mapping[str, str]], str]:
+def card_of(part: SpeakerPart | None) -> Card:
     """What writes the model card.
 
     Args:
@@ -33,44 +29,24 @@ def card_of(
 
     def write(made: Export, name: str, manifests: list[Manifest], found: Mapping[str, str]) -> str:
         run, system = made.run, made.run.settings["system"]
-        lines = [
-            f"# {name}",
-            "",
-            f"A speaker-aware transformer (recipe {run.settings['name']}, system {system['name']}, "
-            f"integration {system['integration']}). It gives {made.head} "
-            f"({', '.join(made.labels)}) of a window of 5 s from its {made.features}.",
-            "",
-            derived(made),
-            f"{temperature_words(made)} Speech is estimated from the energy of the sound, "
-            f"{ABOVE:g} dB above the quietest of late: any sound can pass for it.",
-            "",
-            speaker_words(part),
-            "",
-            "## What it was made from",
-            "",
-            *(f"- {m.corpus}: {m.citation}; {m.licence}" for m in manifests),
-            f"- these weights: {run.material.rule}; {learnt_words(made)}",
-            *([f"- {RESEMBLYZER}"] if part is not None and part.kind == "dvector" else []),
-            "",
-            "## How good it is on speakers that it never heard",
-            "",
-            *(f"- {key}: {value}" for key, value in found.items()),
-            "",
-            "The scores of the run are of all of its folds together, each by a network of its own "
-            "on speakers it had not heard, whole utterances at a time, told of each speaker by the "
-            "others of their clips. This is one of these networks; windows of a call were not "
-            "measured.",
-            "",
-            "## What it is not for",
-            "",
-            "It may not be used to decide about a person, to tell who somebody is, nor to infer "
-            "the emotions of people at work or in education (EU AI Act, Article 5(1)(f)).",
-            "",
-            *([f"{SMILE}.", ""] if made.features.name in OPENSMILE else []),
-        ]
-        return "\n".join(lines)
+        return card_text(
+            made,
+            name,
+            manifests,
+            found,
+            what=f"A speaker-aware transformer (recipe {run.settings['name']}, system "
+            f"{system['name']}, integration {system['integration']}).",
+            told=(speaker_words(part),),
+            sources=sources_of(part),
+            scored=", told of each speaker by the others of their clips",
+        )
 
     return write
+
+
+def sources_of(part: SpeakerPart | None) -> tuple[str, ...]:
+    """What the network of voices was made from."""
+    return (RESEMBLYZER,) if part is not None and part.kind == "dvector" else ()
 
 
 def speaker_words(part: SpeakerPart | None) -> str:

@@ -3,7 +3,6 @@ them."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,13 +12,11 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from voicetone.errors import DataError
 from voicetone.models.speaker_aware import SpeakerAware, SpeakerAwareConfig
 from voicetone.training.systems_recipe import SystemFeatures
-from voicetone.training.written import whole
+from voicetone.training.weights_file import read_weights, write_weights
 
 _KEY, _VERSION = "speaker-aware", "1"
-_MOST_BYTES = 2_000_000_000
 
 
 @dataclass(frozen=True)
@@ -56,8 +53,6 @@ def write_speaker_checkpoint(
     seed: int,
 ) -> None:
     """Write a network's weights, `mean` and `scale` among them, whole or not at all."""
-    from safetensors.torch import save_file
-
     facts = {
         "version": _VERSION,
         "config": asdict(config),
@@ -67,10 +62,7 @@ def write_speaker_checkpoint(
         "fold": fold,
         "seed": seed,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {key: value.contiguous() for key, value in state.items()}
-    with whole(path) as unfinished:
-        save_file(tensors, unfinished, {_KEY: json.dumps(facts)})
+    write_weights(path, _KEY, state, facts)
 
 
 def read_speaker_checkpoint(path: Path) -> SpeakerCheckpoint:
@@ -79,25 +71,19 @@ def read_speaker_checkpoint(path: Path) -> SpeakerCheckpoint:
     Raises:
         DataError: no such file, or none of such a network.
     """
-    from safetensors import SafetensorError, safe_open
+    return read_weights(path, _KEY, "a speaker-aware transformer", _made)
 
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise ValueError(f"over {_MOST_BYTES / 1e9:g} GB")
-        with safe_open(path, "pt") as file:
-            facts: Any = json.loads((file.metadata() or {})[_KEY])
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        config = TypeAdapter(SpeakerAwareConfig).validate_python(facts["config"])
-        features = TypeAdapter(SystemFeatures).validate_python(facts["features"])
-        labels = tuple(str(word) for word in facts["labels"])
-        mean, scale = state.pop("mean"), state.pop("scale")
-        _require_fitting(config, labels, mean, scale)
-        with torch.random.fork_rng(devices=[]):  # building it draws nothing from anybody's numbers
-            net = SpeakerAware(config)
-        net.load_state_dict(state)
-        encoder, fold, seed = str(facts["encoder"]), str(facts["fold"]), int(facts["seed"])
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise DataError(f"{path}: no weights of a speaker-aware transformer ({error})") from error
+
+def _made(facts: Any, state: dict[str, Tensor]) -> SpeakerCheckpoint:
+    config = TypeAdapter(SpeakerAwareConfig).validate_python(facts["config"])
+    features = TypeAdapter(SystemFeatures).validate_python(facts["features"])
+    labels = tuple(str(word) for word in facts["labels"])
+    mean, scale = state.pop("mean"), state.pop("scale")
+    _require_fitting(config, labels, mean, scale)
+    with torch.random.fork_rng(devices=[]):  # building it draws nothing from anybody's numbers
+        net = SpeakerAware(config)
+    net.load_state_dict(state)
+    encoder, fold, seed = str(facts["encoder"]), str(facts["fold"]), int(facts["seed"])
     net.eval()
     return SpeakerCheckpoint(net, labels, features, encoder, fold, seed, mean, scale)
 

@@ -19,12 +19,11 @@ from voicetone.features.sets import SSL, extractor
 from voicetone.features.speaker import StatisticsEncoder
 from voicetone.features.speaker_frames import frames_id
 from voicetone.features.speaker_graph import GraphSettings
-from voicetone.pretrained import bundle
 from voicetone.pretrained.speaker_part import ENROL_SECONDS, SpeakerPart
-from voicetone.pretrained.spec import MAX_FILE_BYTES, SPEC_NAME, WINDOW, WindowFeatures
+from voicetone.pretrained.spec import MAX_FILE_BYTES, WINDOW, WindowFeatures
 from voicetone.pretrained.window_predictor import WindowPredictor
 from voicetone.training.aae_card import Export, bundle_facts
-from voicetone.training.aae_export import CLOSE, GRAPH, head_of
+from voicetone.training.aae_export import CLOSE, GRAPH, head_of, require_free, write_checked
 from voicetone.training.speaker_card import RESEMBLYZER, card_of
 from voicetone.training.speaker_graph import SpeakerClassifier, Told, graph, multiply_adds
 from voicetone.training.speaker_recipe import SpeakerChoice, SpeakerSystem
@@ -86,18 +85,13 @@ def export(
             other probabilities than the network; a folder that holds a bundle.
         MissingExtraError: openSMILE is not installed.
     """
-    if (out / SPEC_NAME).exists():
-        raise DataError(f"{out}: holds a bundle already; choose another folder with --out")
+    require_free(out)
     run = open_speaker_run(path, fold=fold, seed=seed, data=data)
     system: SpeakerSystem = run.recipe.systems[0]
     require_exportable(system, path, groups=len(run.networks[0].checkpoint.mean))
     plan = _planned(run, system, name, licence, network)
     graphs, facts = _assembled(plan)
-    _, spec = bundle.described(out, facts, graphs)
-    predictor = bundle.assemble(spec, graphs)
-    assert isinstance(predictor, WindowPredictor)
-    require_equal(predictor, plan)
-    return bundle.write(out, facts, graphs)
+    return write_checked(out, facts, graphs, lambda predictor: require_equal(predictor, plan))
 
 
 def require_exportable(system: SpeakerSystem, path: Path, groups: int) -> None:
