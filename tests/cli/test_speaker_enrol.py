@@ -13,6 +13,9 @@ from tests.cli.conftest import Run
 from tests.inference.test_enrolment import voice
 from tests.toy_speaker import make_speaker_bundle
 
+from voicetone.cli.enrolling import voices_of
+from voicetone.errors import UsageError
+
 
 @pytest.fixture(scope="module")
 def knowing(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -171,3 +174,41 @@ def test_a_model_that_takes_no_speaker(voicetone: Run, clip: Path, enrolment: Pa
     assert done.code == 2
     assert "toy 0.1.0 takes no speaker" in done.err
     assert voicetone("analyze", clip, "--speaker-enrol", "none").code == 0
+
+
+def test_live_is_told_of_voices_too(
+    voicetone: Run, knowing: Path, clip: Path, enrolment: Path, toy: Path
+) -> None:
+    def lines(*options: object, model: Path = knowing) -> tuple[int, list[str], str]:
+        live = ("live", "--file", clip, "--model", model, "--speed", 1000, "--plain")
+        done = voicetone(*live, *options)
+        return done.code, done.out.splitlines(), done.err
+
+    code, auto, _ = lines()
+    assert code == 0
+    assert [text for text in auto if "speaker known from" in text]
+    found = {choice: lines("--speaker-enrol", choice)[1] for choice in ("auto", "none", enrolment)}
+    assert found["auto"] == auto
+    assert not [text for text in found["none"] if "speaker" in text]
+    assert len({"\n".join(out) for out in found.values()}) == 3
+    code, _, told = lines("--speaker-enrol", enrolment, model=toy)
+    assert (code, "takes no speaker" in told) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (None, None),
+        (["auto"], "auto"),
+        (["none"], "none"),
+        (["vt_a"], "vt_a"),
+        (["customer=vt_a", "1=vt_b"], {1: "vt_b", 2: "vt_a"}),
+    ],
+)
+def test_a_server_is_told_its_own_voices(given: list[str] | None, said: object) -> None:
+    assert voices_of(given, ("agent", "customer")) == said
+
+
+def test_a_server_takes_one_voice_per_channel() -> None:
+    with pytest.raises(UsageError, match="one voice of the server per channel"):
+        voices_of(["vt_a", "vt_b"], None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,7 +38,7 @@ class Known:
 
 
 def enrolling_of(
-    given: Sequence[str] | None, names: tuple[str, ...] | None, *, split: bool = False
+    given: Sequence[str] | None, names: Sequence[str] | None, *, split: bool = False
 ) -> Enrolling:
     """What the options ask for.
 
@@ -75,13 +75,32 @@ def enrolling_of(
     return Enrolling(tuple((c, tuple(paths)) for c, paths in sorted(found.items())))
 
 
-def parted(text: str, names: tuple[str, ...] | None) -> tuple[int, str]:
+def voices_of(
+    given: Sequence[str] | None, names: Sequence[str] | None
+) -> str | Mapping[int, str] | None:
+    """The same for a server, which has its own voices: ids instead of files.
+
+    Raises:
+        UsageError: as `enrolling_of`, or several voices of one person.
+    """
+    if given is None:
+        return None
+    asked = enrolling_of(given, names)
+    if not asked.files:
+        return NONE if asked.nobody else AUTO
+    if any(len(ids) > 1 for _, ids in asked.files):
+        raise UsageError("--speaker-enrol with --server: give one voice of the server per channel")
+    found = {channel: str(ids[0]) for channel, ids in asked.files}
+    return found.get(SOLE, found)
+
+
+def parted(text: str, names: Sequence[str] | None) -> tuple[int, str]:
     """Channel and path; without a channel before it all is the path."""
     who, equals, path = text.partition("=")
     if not equals:
         return SOLE, text
     if names is not None and who in names:
-        return names.index(who) + 1, path
+        return list(names).index(who) + 1, path
     if who.isdecimal() and 0 < len(who) <= 3 and int(who) > 0:
         return int(who), path
     return SOLE, text

@@ -50,6 +50,14 @@ def live(
         str | None,
         typer.Option(metavar="NAME|PATH", help="An installed model or the folder of a bundle."),
     ] = None,
+    speaker_enrol: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="auto|none|[CHANNEL=]FILE",
+            help="Whose voice it is, for models that take a speaker. With --server the id of a "
+            "voice that was enrolled there, instead of a file.",
+        ),
+    ] = None,
     server: Annotated[
         str | None,
         typer.Option(
@@ -82,9 +90,9 @@ def live(
     )
     with opened as source:
         if server is None:
-            analyser: Analyser = Local(source, model, names, analysed)
+            analyser: Analyser = Local(source, model, names, analysed, speaker_enrol)
         else:
-            analyser = Remote(source, server, names, analysed)
+            analyser = Remote(source, server, names, analysed, speaker_enrol)
         run(source, analyser, lost, plain or not sys.stdout.isatty())
 
 
@@ -114,7 +122,9 @@ class Local:
         model: str | None,
         names: Sequence[str] | None,
         analysed: Sequence[int] | None,
+        enrol: Sequence[str] | None,
     ) -> None:
+        from voicetone.cli.enrolling import enrolling_of, known
         from voicetone.cli.live_board import Board
         from voicetone.inference.live import LiveSession
         from voicetone.pretrained import load
@@ -123,8 +133,16 @@ class Local:
         spec = predictor.spec
         if spec.notice:
             complain(spec.notice)
+        voices = known(enrolling_of(enrol, names), lambda: predictor)
+        for warning in voices.warnings:
+            complain(warning)
         self._session = LiveSession(
-            predictor, source.rate, source.channels, names=names, analysed=analysed
+            predictor,
+            source.rate,
+            source.channels,
+            names=names,
+            analysed=analysed,
+            speakers=voices.speakers,
         )
         sure = spec.dont_know.sentiment
         channels = self._session.channels
@@ -156,7 +174,9 @@ class Remote:
         url: str,
         names: Sequence[str] | None,
         analysed: Sequence[int] | None,
+        enrol: Sequence[str] | None,
     ) -> None:
+        from voicetone.cli.enrolling import voices_of
         from voicetone.cli.live_board import Board
         from voicetone.client.sync import Stream
 
@@ -167,6 +187,7 @@ class Remote:
             channels=source.channels,
             channel_names=names,
             analyse=analysed,
+            speaker=voices_of(enrol, names),
             key=os.environ.get(KEY) or None,
         )
         created = self._stream.created

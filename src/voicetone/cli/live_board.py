@@ -12,8 +12,9 @@ import numpy as np
 
 from voicetone import client
 from voicetone.cli.terminal import clock
+from voicetone.evaluation.call_words import speaker_words
 from voicetone.inference import live
-from voicetone.types import Current, Floats, Overall, Window
+from voicetone.types import Current, Floats, Overall, SpeakerUse, Window
 
 MOST_WINDOWS = 1_000
 MOST_NOTES = 100
@@ -114,6 +115,8 @@ class Board:
                 channel.speaking = True
             case live.SpeechEvent():
                 channel.speaking = False
+            case live.SpeakerEvent(speaker=speaker):
+                self._known(channel, speaker)
 
     def of_server(self, event: client.Event) -> None:
         """An event of a server."""
@@ -149,6 +152,13 @@ class Board:
                 channel.speaking = True
             case client.SpeechEnd():
                 channel.speaking = False
+            case client.SpeakerKnown(speaker=speaker):
+                self._known(channel, speaker)
+
+    def _known(self, channel: Channel, speaker: SpeakerUse) -> None:
+        self.note(f"{channel.name}: speaker {speaker_words(speaker)}")
+        for warning in speaker.warnings:
+            self.note(f"{channel.name}: {warning}")
 
     def _window(self, channel: Channel, window: Window) -> None:
         self._settle(channel)  # one that changed no average
